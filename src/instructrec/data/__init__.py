@@ -1,0 +1,1 @@
+"""Raw logs to a Dataset: readers, the made-up marketplace, splits."""

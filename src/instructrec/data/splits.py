@@ -1,0 +1,218 @@
+"""What is train, validation and test: leave-one-out, by item, by time.
+
+``splits.parquet`` is the one place that says it: protocol, user_id?, query_id?, item_id, position?,
+split. ``position`` counts a user's interactions from 0, so that a repeated item stays unambiguous.
+Dislikes are in no split: they are never a target.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from instructrec.data.catalogue import Catalogue
+from instructrec.data.sequences import Sequences
+from instructrec.errors import UsageError
+from instructrec.protocols import Rows
+
+SPLIT_SCHEMA = pl.Schema(
+    {
+        "protocol": pl.String(),
+        "user_id": pl.String(),
+        "query_id": pl.String(),
+        "item_id": pl.String(),
+        "position": pl.Int64(),
+        "split": pl.String(),
+    }
+)
+MIN_EVENTS = 3
+"""A user with fewer interactions has no validation and no test target."""
+
+
+class Protocol(StrEnum):
+    """How test targets are set apart."""
+
+    LEAVE_ONE_OUT = "leave-one-out"
+    ITEMS = "items"
+    TIME = "time"
+
+    @classmethod
+    def parse(cls, text: str) -> Protocol:
+        """Read a protocol's name.
+
+        Raises:
+            UsageError: There is none of that name.
+        """
+        try:
+            return cls(text)
+        except ValueError:
+            names = ", ".join(cls)
+            raise UsageError(f"{text!r} is not a protocol", f"Use one of {names}") from None
+
+
+def make_splits(
+    interactions: pl.DataFrame,
+    items: pl.DataFrame,
+    queries: pl.DataFrame | None,
+    *,
+    clock: str,
+    seed: int,
+) -> pl.DataFrame:
+    """Split a dataset under every protocol that its clock allows.
+
+    - leave-one-out (paper §4.1): a user's last interaction is test, the one before validation.
+    - items: items 80/10/10 at random, their queries with them (paper's product search).
+    - time: the last tenth of all events is test, the tenth before it validation (``ms`` only).
+
+    Args:
+        interactions: user_id, item_id, timestamp, event?; sorted by user and time.
+        items: item_id.
+        queries: query_id, item_id, relevance; or none.
+        clock: ``ms`` or ``order``.
+        seed: Seeds the item split.
+
+    Returns:
+        A frame of `SPLIT_SCHEMA`.
+    """
+    events = interactions.with_columns(
+        pl.int_range(pl.len()).over("user_id").cast(pl.Int64).alias("position")
+    )
+    if "event" in events.columns:
+        events = events.filter(pl.col("event").ne_missing("dislike"))
+    tables = [_leave_one_out(events), *_by_item(items, queries, seed)]
+    if clock == "ms":
+        tables.append(_by_time(events))
+    return pl.concat([_complete(table) for table in tables])
+
+
+def _leave_one_out(events: pl.DataFrame) -> pl.DataFrame:
+    size = pl.len().over("user_id")
+    from_end = size - 1 - pl.int_range(pl.len()).over("user_id")
+    held_out = size >= MIN_EVENTS
+    split = (
+        pl.when(held_out & (from_end == 0))
+        .then(pl.lit("test"))
+        .when(held_out & (from_end == 1))
+        .then(pl.lit("validation"))
+        .otherwise(pl.lit("train"))
+    )
+    return events.with_columns(split=split, protocol=pl.lit(Protocol.LEAVE_ONE_OUT.value))
+
+
+def _by_time(events: pl.DataFrame) -> pl.DataFrame:
+    times = events["timestamp"].sort()
+    first_validation, first_test = times[int(0.8 * len(times))], times[int(0.9 * len(times))]
+    split = (
+        pl.when(pl.col("timestamp") >= first_test)
+        .then(pl.lit("test"))
+        .when(pl.col("timestamp") >= first_validation)
+        .then(pl.lit("validation"))
+        .otherwise(pl.lit("train"))
+    )
+    return events.with_columns(split=split, protocol=pl.lit(Protocol.TIME.value))
+
+
+def _by_item(items: pl.DataFrame, queries: pl.DataFrame | None, seed: int) -> list[pl.DataFrame]:
+    ids = items["item_id"].sort()
+    share = np.random.default_rng(seed).permutation(len(ids)) / max(len(ids), 1)
+    names = np.where(share < 0.8, "train", np.where(share < 0.9, "validation", "test"))
+    table = pl.DataFrame({"item_id": ids, "split": names}).with_columns(
+        protocol=pl.lit(Protocol.ITEMS.value)
+    )
+    if queries is None:
+        return [table]
+    return [
+        table,
+        queries.select("query_id", "item_id")
+        .unique()
+        .sort("query_id", "item_id")
+        .join(table, on="item_id", maintain_order="left"),
+    ]
+
+
+def _complete(table: pl.DataFrame) -> pl.DataFrame:
+    columns = [
+        (pl.col(name) if name in table.columns else pl.lit(None)).cast(kind).alias(name)
+        for name, kind in SPLIT_SCHEMA.items()
+    ]
+    return table.select(columns)
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """What is to be predicted in one split: one target a user.
+
+    Attributes:
+        user_ids: n users, in order of user_id.
+        rows: (n,) catalogue rows of the targets.
+        positions: (n,) place of the target among the user's interactions.
+        histories: n arrays of catalogue rows: all that the user did before, oldest first.
+    """
+
+    user_ids: list[str]
+    rows: Rows
+    positions: NDArray[np.int64]
+    histories: list[NDArray[np.int64]]
+
+    def __len__(self) -> int:
+        return len(self.user_ids)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """One protocol's view of a dataset.
+
+    Attributes:
+        protocol: Which.
+        events: user_id, item_id, position, split of every interaction, sorted by user and time.
+        items: item_id, split (protocol ``items`` only; else empty).
+        catalogue: The items.
+    """
+
+    protocol: Protocol
+    events: pl.DataFrame
+    items: pl.DataFrame
+    catalogue: Catalogue
+
+    def train(self) -> Sequences:
+        """Everybody's training interactions; under ``items`` those with training items."""
+        return Sequences.of(self.events.filter(pl.col("split") == "train"), self.catalogue)
+
+    def targets(self, split: str) -> Targets:
+        """The users' targets in ``validation`` or ``test``.
+
+        Under leave-one-out the one interaction held out; under time and items the user's first
+        interaction of that split that has something before it. The history is what lies before
+        the target; under items only training items are in it.
+
+        Args:
+            split: ``train`` (the last training interaction), ``validation`` or ``test``.
+        """
+        everything = Sequences.of(self.events, self.catalogue)
+        kinds = self.events["split"].to_numpy()
+        positions = self.events["position"].to_numpy()
+        found: list[tuple[str, int, int, NDArray[np.int64]]] = []
+        for number, user_id in enumerate(everything.user_ids):
+            start, stop = everything.offsets[number], everything.offsets[number + 1]
+            places = np.flatnonzero(kinds[start:stop] == split)
+            if split == "train":
+                places = places[::-1]
+            if not len(places) or places[0] == 0:
+                continue
+            place = int(places[0])
+            history = everything.rows[start : start + place]
+            if self.protocol is Protocol.ITEMS:
+                history = history[kinds[start : start + place] == "train"]
+            if len(history):
+                row = int(everything.rows[start + place])
+                found.append((user_id, row, int(positions[start + place]), history))
+        return Targets(
+            [user for user, *_ in found],
+            np.array([row for _, row, *_ in found], dtype=np.int64),
+            np.array([position for _, _, position, _ in found], dtype=np.int64),
+            [history for *_, history in found],
+        )

@@ -1,0 +1,1 @@
+"""Dataset to Corpus: the instruction format, its templates and its teachers."""

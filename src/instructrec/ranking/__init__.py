@@ -1,0 +1,1 @@
+"""Instruction and candidates to scores."""
