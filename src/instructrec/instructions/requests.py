@@ -106,7 +106,7 @@ def make_requests(
     protocol = Protocol.parse(protocol)
     if not isinstance(annotations, Annotations):
         annotations = Annotations.of(annotations)
-    (preference,), (intention,), (task,) = scenario.axes
+    (preference,), (intention,), _ = scenario.axes
     if protocol is Protocol.ITEMS and preference == "P0":
         found = _of_items(dataset, split, scenario, annotations)
     else:

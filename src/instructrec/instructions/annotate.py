@@ -1,0 +1,217 @@
+"""Asks a teacher for everybody's preferences and intentions (paper §3.2)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import numpy as np
+import polars as pl
+
+from instructrec.data.dataset import Dataset
+from instructrec.data.splits import Protocol, Targets
+from instructrec.hashing import stable_hash
+from instructrec.instructions.annotations import (
+    ANNOTATION_SCHEMA,
+    PREFERENCE_VIEWS,
+    SPECIFIC_VIEW,
+    VAGUE_VIEWS,
+)
+from instructrec.instructions.requests import MAX_HISTORY
+from instructrec.instructions.teachers.base import Ask, ItemFacts, Teacher
+from instructrec.protocols import SILENT, Progress
+
+BATCH = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Annotated:
+    """What came of an annotation.
+
+    Attributes:
+        frame: Texts of `ANNOTATION_SCHEMA`, in the order asked.
+        asked: How many texts were asked for.
+        leaked: How many answers named the target and were dropped.
+        silent: How many answers were empty.
+    """
+
+    frame: pl.DataFrame
+    asked: int
+    leaked: int
+    silent: int
+
+
+def annotate(
+    dataset: Dataset,
+    protocol: Protocol | str,
+    teacher: Teacher,
+    *,
+    max_history: int = MAX_HISTORY,
+    seed: int = 0,
+    progress: Progress = SILENT,
+) -> Annotated:
+    """Write P2, I1, I1* and I2 for a dataset under a protocol.
+
+    Preferences come from what lies before a target only: those of training targets know less than
+    those of validation, which serve test as well, so that none knows a held-out item. Intentions
+    come from the target's own review, I2 from its categories. An answer that contains the title
+    of the item it is about is dropped and counted.
+
+    Args:
+        dataset: With reviews for I1, with categories for I2.
+        protocol: How targets are set apart.
+        teacher: Who writes.
+        max_history: Items a sequence has at most, target included.
+        seed: Handed to the teacher with every ask.
+        progress: Told how far it is.
+
+    Source: paper §3.2; PAPER.md §2 for the three views of a preference and two of an intention.
+    """
+    asks = _asks(dataset, Protocol.parse(protocol), max_history, seed)
+    columns: dict[str, list[str | None]] = {name: [] for name in ANNOTATION_SCHEMA}
+    asked = leaked = silent = 0
+    for batch in progress.track(_batches(asks), f"annotating with {teacher.name}"):
+        for ask, text in zip(batch, teacher.write(batch), strict=True):
+            asked += 1
+            if not text.strip():
+                silent += 1
+            elif ask.item is not None and names_title(text, ask.item.title):
+                leaked += 1
+            else:
+                for name, value in zip(columns, _row(ask, text), strict=True):
+                    columns[name].append(value)
+    return Annotated(pl.DataFrame(columns, schema=ANNOTATION_SCHEMA), asked, leaked, silent)
+
+
+def _row(ask: Ask, text: str) -> tuple[str | None, ...]:
+    return (ask.user_id, ask.item_id, ask.kind, ask.view, ask.split, " ".join(text.split()))
+
+
+def _batches(asks: Iterator[Ask]) -> Iterator[list[Ask]]:
+    while batch := list(islice(asks, BATCH)):
+        yield batch
+
+
+def _asks(dataset: Dataset, protocol: Protocol, max_history: int, seed: int) -> Iterator[Ask]:
+    facts = item_facts(dataset)
+    split = dataset.split(protocol)
+    events = _Events(dataset)
+    for name in ("train", "validation", "test"):
+        targets = split.targets(name)
+        if name != "test":
+            yield from _preference_asks(targets, name, facts, events, max_history, seed)
+        if events.reviews is not None:
+            yield from _intention_asks(targets, name, facts, events, dataset, seed)
+    for item_id, item in zip(dataset.catalogue.item_ids, facts, strict=True):
+        if item.categories:
+            yield Ask(
+                kind="intention",
+                view=SPECIFIC_VIEW,
+                item_id=item_id,
+                item=item,
+                seed=stable_hash(seed, item_id, SPECIFIC_VIEW),
+            )
+
+
+def _preference_asks(
+    targets: Targets,
+    split: str,
+    facts: Sequence[ItemFacts],
+    events: _Events,
+    max_history: int,
+    seed: int,
+) -> Iterator[Ask]:
+    for user_id, history, position in zip(
+        targets.user_ids, targets.histories, targets.positions.tolist(), strict=True
+    ):
+        recent = history[-(max_history - 1) :].tolist()
+        rated = events.ratings_before(user_id, position, len(recent))
+        items = tuple(
+            facts[row] if rating is None else replace(facts[row], rating=rating)
+            for row, rating in zip(recent, rated, strict=True)
+        )
+        for view in PREFERENCE_VIEWS:
+            number = stable_hash(seed, user_id, split, view)
+            yield Ask("preference", view, user_id, None, split, items, None, "", number)
+
+
+def _intention_asks(
+    targets: Targets,
+    split: str,
+    facts: Sequence[ItemFacts],
+    events: _Events,
+    dataset: Dataset,
+    seed: int,
+) -> Iterator[Ask]:
+    ids = dataset.catalogue.item_ids
+    for user_id, row, position in zip(
+        targets.user_ids, targets.rows.tolist(), targets.positions.tolist(), strict=True
+    ):
+        review = events.review(user_id, position)
+        if not review:
+            continue
+        item = replace(facts[row], review=review)
+        for view in VAGUE_VIEWS:
+            number = stable_hash(seed, user_id, ids[row], view)
+            yield Ask("intention", view, user_id, ids[row], split, (), item, review, number)
+
+
+class _Events:
+    """Ratings and reviews by user and position, dislikes left out as in the splits."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        frame = dataset.interactions
+        names = frame.collect_schema().names()
+        if "event" in names:
+            frame = frame.filter(pl.col("event").ne_missing("dislike"))
+        kept = [name for name in ("rating", "review") if name in names]
+        table = frame.select("user_id", *kept).collect()
+        self.offsets = dataset.sequences.offsets
+        self.index = dataset.sequences.index
+        has_ratings = "rating" in kept and bool(table["rating"].is_not_null().any())
+        self.ratings = table["rating"].to_numpy() if has_ratings else None
+        self.reviews = table["review"] if "review" in kept and dataset.has_reviews else None
+
+    def ratings_before(self, user_id: str, position: int, count: int) -> list[float | None]:
+        """Ratings of the ``count`` events before a position; none where unknown."""
+        if self.ratings is None:
+            return [None] * count
+        stop = int(self.offsets[self.index[user_id]]) + position
+        return [None if np.isnan(r) else float(r) for r in self.ratings[stop - count : stop]]
+
+    def review(self, user_id: str, position: int) -> str:
+        """The review of one event, ``""`` where there is none."""
+        if self.reviews is None:
+            return ""
+        return self.reviews[int(self.offsets[self.index[user_id]]) + position] or ""
+
+
+def item_facts(dataset: Dataset) -> list[ItemFacts]:
+    """What a teacher may know of each catalogue row."""
+    items = dataset.catalogue.items
+    wanted = ("title", "categories", "brand", "price", "description")
+    rows = items.select(name for name in wanted if name in items.columns).iter_rows(named=True)
+    return [
+        ItemFacts(
+            title=row["title"],
+            categories=tuple(row.get("categories") or ()),
+            brand=row.get("brand") or "",
+            description=row.get("description") or "",
+            price=row.get("price"),
+        )
+        for row in rows
+    ]
+
+
+_WORD = re.compile(r"\w+")
+
+
+def names_title(text: str, title: str) -> bool:
+    """Whether a text contains a title, compared word by word without regard to case."""
+    words, wanted = _WORD.findall(text.casefold()), _WORD.findall(title.casefold())
+    if not wanted:
+        return False
+    size = len(wanted)
+    return any(words[at : at + size] == wanted for at in range(len(words) - size + 1))

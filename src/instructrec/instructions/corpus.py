@@ -1,0 +1,186 @@
+"""A Corpus: instruction data as one folder of Parquet files, read as examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow.parquet as pq
+
+from instructrec.data.splits import Protocol
+from instructrec.folders import read_manifest
+from instructrec.hashing import stable_hash
+from instructrec.instructions.annotations import Annotations
+from instructrec.instructions.schema import (
+    Context,
+    Instruction,
+    Intention,
+    IntentionKind,
+    Preference,
+    Scenario,
+    TaskForm,
+)
+from instructrec.instructions.templating import (
+    Rendered,
+    Template,
+    TemplateBank,
+    render,
+    render_response,
+)
+
+_TEXTS = pl.List(pl.String())
+CORPUS_SCHEMA = pl.Schema(
+    {
+        "row": pl.Int64(),
+        "scenario": pl.String(),
+        "strategy": pl.String(),
+        "asks": pl.String(),
+        "template": pl.String(),
+        "task": pl.String(),
+        "history": _TEXTS,
+        "history_ids": _TEXTS,
+        "profile": pl.String(),
+        "preference": pl.String(),
+        "intention": pl.String(),
+        "intention_kind": pl.String(),
+        "context_time": pl.String(),
+        "context_place": pl.String(),
+        "context_device": pl.String(),
+        "context_occasion": pl.String(),
+        "candidates": _TEXTS,
+        "candidate_ids": _TEXTS,
+        "item": pl.String(),
+        "answer": pl.String(),
+        "instruction": pl.String(),
+        "response": pl.String(),
+        "user_id": pl.String(),
+        "query_id": pl.String(),
+        "item_id": pl.String(),
+        "split": pl.String(),
+        "seed": pl.Int64(),
+    }
+)
+"""Columns of train.parquet, validation.parquet and test.parquet.
+
+``instruction`` and ``response`` are the rendering of epoch 0; ``template`` is its template;
+``item`` is the target's title and ``answer`` what a judging task calls for.
+"""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row as a model learns it in one epoch.
+
+    Attributes:
+        instruction: The values.
+        rendered: Their rendering, with the places of the history's titles.
+        response: What is to be answered.
+        template: The template drawn for this row and epoch.
+    """
+
+    instruction: Instruction
+    rendered: Rendered
+    response: str
+    template: str
+
+
+class Corpus:
+    """A corpus folder.
+
+    Args:
+        folder: A complete folder of kind ``corpus``.
+
+    Raises:
+        FolderError: The folder is absent, incomplete or of another kind.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        self.manifest: dict[str, Any] = read_manifest(self.folder, "corpus")
+
+    @property
+    def protocol(self) -> Protocol:
+        """How the targets were set apart."""
+        return Protocol(self.manifest["protocol"])
+
+    @cached_property
+    def bank(self) -> TemplateBank:
+        """The templates rows are rendered by."""
+        return TemplateBank.load(None)
+
+    @cached_property
+    def annotations(self) -> pl.DataFrame:
+        """The teacher's texts (see `instructrec.instructions.annotations`)."""
+        return pl.read_parquet(self.folder / "annotations.parquet")
+
+    @cached_property
+    def texts(self) -> Annotations:
+        """The teacher's texts, indexed."""
+        return Annotations.of(self.annotations)
+
+    def rows(self, split: str) -> pl.DataFrame:
+        """All rows of ``train``, ``validation`` or ``test`` (columns of `CORPUS_SCHEMA`)."""
+        return pl.read_parquet(self.folder / f"{split}.parquet")
+
+    def stream(self, split: str, batch: int = 8192) -> Iterator[pl.DataFrame]:
+        """The rows in order, at most ``batch`` at a time: memory stays bounded by the batch."""
+        with pq.ParquetFile(self.folder / f"{split}.parquet") as file:
+            for part in file.iter_batches(batch_size=batch):
+                frame = pl.from_arrow(part)
+                assert isinstance(frame, pl.DataFrame)
+                yield frame
+
+    def size(self, split: str) -> int:
+        """How many rows a split has."""
+        return int(self.manifest["rows"][split])
+
+    def example(self, row: Mapping[str, Any], epoch: int) -> Example:
+        """Render a row with the template of this epoch.
+
+        Args:
+            row: One row by column name.
+            epoch: Counted from 0.
+        """
+        return make_example(self.bank, row, epoch)
+
+
+def make_example(bank: TemplateBank, row: Mapping[str, Any], epoch: int) -> Example:
+    """Render a row with the template drawn by hash(seed, row, epoch) from all that fit it."""
+    pool = pool_of(bank, row["scenario"], row["strategy"], row["asks"])
+    template = pool[stable_hash(row["seed"], row["row"], epoch) % len(pool)]
+    instruction = instruction_of(row)
+    rendered = render(template, instruction, item=row["item"])
+    response = render_response(template, instruction, item=row["item"], answer=row["answer"])
+    return Example(instruction, rendered, response, template.id)
+
+
+def pool_of(bank: TemplateBank, scenario: str, strategy: str, asks: str) -> list[Template]:
+    """The templates a row may be worded by, in order of id."""
+    pools: dict[tuple[str, str, str], list[Template]] = bank.__dict__.setdefault("_pools", {})
+    key = (scenario, strategy, asks)
+    if key not in pools:
+        found = bank.covering(Scenario.parse(scenario), strategy=strategy, asks=asks)
+        pools[key] = sorted(found, key=lambda template: template.id)
+    return pools[key]
+
+
+def instruction_of(row: Mapping[str, Any]) -> Instruction:
+    """The values of a row as an `Instruction`."""
+    preference = Preference(
+        tuple(row["history"]), tuple(row["history_ids"]), row["profile"], row["preference"]
+    )
+    context = Context(
+        row["context_time"], row["context_place"], row["context_device"], row["context_occasion"]
+    )
+    return Instruction(
+        preference,
+        Intention(row["intention"], IntentionKind(row["intention_kind"])),
+        TaskForm(row["task"]),
+        context,
+        tuple(row["candidates"]),
+        row["user_id"] if preference.form != "P0" else None,
+    )

@@ -1,0 +1,72 @@
+"""What every teacher is asked and what it answers with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+
+@dataclass(frozen=True)
+class ItemFacts:
+    """What is known of an item, and of one user's dealing with it.
+
+    Attributes:
+        title: Never to be repeated in an answer.
+        categories: From broad to narrow.
+        brand: Empty when unknown.
+        description: Empty when unknown.
+        price: In the catalogue's currency; none when unknown.
+        rating: The user's, 1 to 5; none when unknown.
+        review: The user's; empty when there is none.
+    """
+
+    title: str
+    categories: tuple[str, ...] = ()
+    brand: str = ""
+    description: str = ""
+    price: float | None = None
+    rating: float | None = None
+    review: str = ""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One text wanted.
+
+    Attributes:
+        kind: ``preference`` (P2) or ``intention`` (I1, I1*, I2).
+        view: ``overall``, ``long_term``, ``short_term``; ``what_i_want``, ``what_it_is_like``,
+            ``specific``.
+        user_id: Whose it is; none for what holds for anybody.
+        item_id: The item an intention is about.
+        split: The split whose requests may know the text.
+        history: What a preference is made from, oldest first.
+        item: The item an intention is about.
+        review: The user's review of it.
+        seed: For whatever the teacher draws.
+    """
+
+    kind: Literal["preference", "intention"]
+    view: str
+    user_id: str | None = None
+    item_id: str | None = None
+    split: str | None = None
+    history: tuple[ItemFacts, ...] = ()
+    item: ItemFacts | None = None
+    review: str = ""
+    seed: int = 0
+
+
+class Teacher(Protocol):
+    """Who writes preferences and intentions.
+
+    Attributes:
+        name: ``rules``, or what the ``--teacher`` flag calls it.
+    """
+
+    name: str
+
+    def write(self, asks: Sequence[Ask]) -> list[str]:
+        """One text an ask, in order; ``""`` where nothing can be said."""
+        ...

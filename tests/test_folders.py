@@ -1,0 +1,118 @@
+"""A stage folder is complete or absent, and its manifest says what made it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from instructrec.errors import FolderError
+from instructrec.folders import identity, is_current, new_folder, read_manifest, verify
+
+
+def _make(target: Path, text: str = "one", **options: object) -> None:
+    with new_folder(target, "dataset", command="test", **options) as draft:  # type: ignore[arg-type]
+        (draft.path / "a.txt").write_text(text)
+        draft.rows["a"] = 1
+        draft.facts["clock"] = "ms"
+
+
+def test_a_complete_folder_says_what_made_it(tmp_path: Path) -> None:
+    _make(tmp_path / "d", settings={"x": 1}, seed=3)
+    manifest = read_manifest(tmp_path / "d", "dataset")
+    assert manifest["settings"] == {"x": 1}
+    assert manifest["seed"] == 3
+    assert manifest["rows"] == {"a": 1}
+    assert manifest["clock"] == "ms"
+    assert list(manifest["files"]) == ["a.txt"]
+
+
+def test_an_error_leaves_no_folder(tmp_path: Path) -> None:
+    with (
+        pytest.raises(RuntimeError),
+        new_folder(tmp_path / "d", "dataset", command="test"),
+    ):
+        raise RuntimeError
+    assert not (tmp_path / "d").exists()
+    _make(tmp_path / "d")
+
+
+def test_an_error_while_replacing_keeps_the_old_folder(tmp_path: Path) -> None:
+    _make(tmp_path / "d")
+    with (
+        pytest.raises(RuntimeError),
+        new_folder(tmp_path / "d", "dataset", command="test", replace=True),
+    ):
+        raise RuntimeError
+    verify(tmp_path / "d")
+
+
+def test_a_taken_place_is_refused_and_replaced_only_when_told(tmp_path: Path) -> None:
+    _make(tmp_path / "d")
+    with pytest.raises(FolderError, match="exists already"):
+        _make(tmp_path / "d", "two")
+    _make(tmp_path / "d", "two", replace=True)
+    assert (tmp_path / "d" / "a.txt").read_text() == "two"
+
+
+def test_a_folder_somebody_else_made_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_text("meow")
+    with pytest.raises(FolderError, match="was not made by instructrec"):
+        _make(tmp_path / "photos", replace=True)
+    assert (tmp_path / "photos" / "cat.jpg").exists()
+
+
+def test_an_unfinished_draft_goes_on_only_with_the_same_settings(tmp_path: Path) -> None:
+    def start(settings: dict[str, int]) -> bool:
+        with (
+            pytest.raises(RuntimeError),
+            new_folder(
+                tmp_path / "d", "model", command="test", settings=settings, resume=True
+            ) as draft,
+        ):
+            had = (draft.path / "state").exists()
+            (draft.path / "state").write_text("half")
+            raise RuntimeError
+        return had
+
+    assert not start({"lr": 1})
+    assert start({"lr": 1})
+    assert not start({"lr": 2})
+
+
+def test_the_same_content_gives_the_same_manifest(tmp_path: Path) -> None:
+    _make(tmp_path / "a")
+    _make(tmp_path / "b")
+    assert (tmp_path / "a/manifest.json").read_bytes() == (
+        tmp_path / "b/manifest.json"
+    ).read_bytes()
+
+
+def test_a_changed_file_is_found(tmp_path: Path) -> None:
+    _make(tmp_path / "d")
+    (tmp_path / "d" / "a.txt").write_text("changed")
+    with pytest.raises(FolderError, match="has changed"):
+        verify(tmp_path / "d")
+
+
+def test_a_folder_is_current_only_under_the_same_inputs(tmp_path: Path) -> None:
+    _make(tmp_path / "in")
+    _make(tmp_path / "out", inputs={"in": tmp_path / "in"})
+    assert is_current(tmp_path / "out", identity("dataset", {}, 0, {"in": tmp_path / "in"}))
+    _make(tmp_path / "in", "two", replace=True)
+    assert not is_current(tmp_path / "out", identity("dataset", {}, 0, {"in": tmp_path / "in"}))
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [("nowhere", "no folder"), ("empty", "incomplete"), ("d", "holds a dataset, not a model")],
+)
+def test_what_is_no_model_folder_is_refused_in_one_line(
+    tmp_path: Path, path: str, words: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    _make(tmp_path / "d")
+    with pytest.raises(FolderError, match=words) as raised:
+        read_manifest(tmp_path / path, "model")
+    assert "\n" not in str(raised.value)
