@@ -1,0 +1,5 @@
+"""``python -m instructrec``: the command line."""
+
+from instructrec.cli import main
+
+main()
