@@ -1,0 +1,270 @@
+"""What the target has to beat: uniform negatives seeded by key, or lists from a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from instructrec.data.catalogue import Catalogue
+from instructrec.errors import DataError, UsageError
+from instructrec.hashing import stable_hash
+from instructrec.protocols import Rows
+
+_BLOCK = 2_000_000
+"""Draws held in memory at a time."""
+_STEP = np.uint64(0x9E3779B97F4A7C15)
+
+
+def sample_negatives(
+    catalogue: Catalogue,
+    targets: Rows,
+    seen: Sequence[Rows],
+    keys: Sequence[str],
+    n: int = 9,
+    seed: int = 0,
+) -> Rows:
+    """Draw n items for each request, uniform over those neither seen nor the target.
+
+    A request's draw depends on its key, its target, what it has seen, the catalogue and the seed,
+    never on who else is asked for, the order of requests, the process or the machine.
+
+    Args:
+        catalogue: The items.
+        targets: (requests,) rows of the targets.
+        seen: Rows that each request must not be given; unsorted, repeats allowed.
+        keys: What each draw is seeded by: user_id, else query_id, else item_id.
+        n: Negatives a request.
+        seed: Another seed gives other negatives.
+
+    Returns:
+        (requests, 1 + n) rows, column 0 the target; -1 at the end of a line where the catalogue
+        has too few items left.
+
+    Source: paper §4.1, "1 positive + 9 uniform random negatives".
+    """
+    items = len(catalogue)
+    hashes = np.array([stable_hash("negatives", seed, key) for key in keys], dtype=np.uint64)
+    result = np.full((len(keys), 1 + n), -1, dtype=np.int64)
+    result[:, 0] = targets
+    lengths = np.array([len(rows) for rows in seen], dtype=np.int64)
+    # Drawing again and again ends quickly only where most of the catalogue is free.
+    crowded = (lengths + 1 + n) * 2 > items
+    for request in np.flatnonzero(crowded).tolist():
+        own = hashes[request : request + 1]
+        drawn = _draw_crowded(items, own, seen[request], int(targets[request]), n)
+        result[request, 1 : 1 + len(drawn)] = drawn
+    free = np.flatnonzero(~crowded)
+    size = max(1, _BLOCK // (2 * n + 8))
+    for start in range(0, len(free), size):
+        chunk = free[start : start + size]
+        avoid = [seen[request] for request in chunk.tolist()]
+        result[chunk, 1:] = _draw(items, hashes[chunk], avoid, targets[chunk], n)
+    return result
+
+
+def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The finaliser of SplitMix64: neighbouring inputs give unrelated outputs."""
+    mixed = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+def _stream(hashes: NDArray[np.uint64], numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Number i of the random stream of each hash; shapes broadcast."""
+    return _mix(hashes + (numbers + np.uint64(1)) * _STEP)
+
+
+def _draw(
+    items: int, hashes: NDArray[np.uint64], seen: Sequence[Rows], targets: Rows, n: int
+) -> Rows:
+    """(requests, n): the first n allowed, distinct rows of each request's stream."""
+    requests = np.arange(len(hashes))
+    owners = np.concatenate([np.repeat(requests, [len(rows) for rows in seen]), requests])
+    forbidden = np.concatenate([*seen, targets]).astype(np.int64)
+    taken = np.unique(owners * items + forbidden)
+    result = np.empty((len(hashes), n), dtype=np.int64)
+    open_requests, width = requests, n + n // 4 + 4
+    while len(open_requests):
+        numbers = np.arange(width, dtype=np.uint64)
+        draws = _stream(hashes[open_requests][:, None], numbers[None, :]) % np.uint64(items)
+        rows = draws.astype(np.int64)
+        allowed = ~_contains(taken, open_requests[:, None] * items + rows) & ~_repeated(rows)
+        place = np.cumsum(allowed, axis=1)
+        done = place[:, -1] >= n
+        chosen = allowed[done] & (place[done] <= n)
+        result[open_requests[done]] = rows[done][chosen].reshape(-1, n)
+        open_requests, width = open_requests[~done], 2 * width
+    return result
+
+
+def _draw_crowded(
+    items: int, hashes: NDArray[np.uint64], seen: Rows, target: int, n: int
+) -> NDArray[np.int64]:
+    """At most n rows of one request, by ordering all that is allowed at random."""
+    allowed = np.ones(items, dtype=np.bool_)
+    allowed[seen] = False
+    allowed[target] = False
+    rows = np.flatnonzero(allowed)
+    order = np.argsort(_stream(hashes, rows.astype(np.uint64)), kind="stable")
+    return rows[order][:n].astype(np.int64)
+
+
+def _contains(ordered: NDArray[np.int64], values: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether each value is in a sorted array that is not empty; shape of ``values``."""
+    places = np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)
+    return np.asarray(ordered[places] == values)
+
+
+def _repeated(rows: Rows) -> NDArray[np.bool_]:
+    """Whether the same row stands earlier in its line; shape of ``rows``."""
+    order = np.argsort(rows, axis=1, kind="stable")
+    ordered = np.take_along_axis(rows, order, axis=1)
+    again = np.zeros(rows.shape, dtype=np.bool_)
+    np.put_along_axis(again, order[:, 1:], ordered[:, 1:] == ordered[:, :-1], axis=1)
+    return again
+
+
+@dataclass(frozen=True, eq=False)
+class Listed:
+    """Candidate lists read from a file.
+
+    Attributes:
+        candidates: (m, 1 + first) rows, column 0 the target, then the list, best first, -1 where
+            it is shorter.
+        requests: (m,) numbers of the requests that have a list, ascending.
+        unknown: Item ids in the lists that the catalogue does not have; they were left out.
+    """
+
+    candidates: Rows
+    requests: NDArray[np.int64]
+    unknown: int
+
+
+def from_candidates_file(
+    path: Path,
+    catalogue: Catalogue,
+    user_ids: Sequence[str | None],
+    targets: Rows,
+    seen: Sequence[Rows] | None = None,
+    *,
+    first: int = 9,
+    strategy: str | None = None,
+    drop_history: bool = False,
+) -> Listed:
+    """Take each user's candidates from a file.
+
+    The target is dropped from the list, then the first N are taken, then the target is added.
+
+    Args:
+        path: Parquet, CSV, TSV or JSON lines with user_id and candidates (best first: a list, or
+            ids separated by spaces), perhaps strategy.
+        catalogue: The items.
+        user_ids: Whose requests these are.
+        targets: (requests,) rows of the targets.
+        seen: Rows of each user's history; needed for ``drop_history``.
+        first: How many of each list are taken.
+        strategy: Which lists, where the file has those of several strategies.
+        drop_history: Whether items of the user's history are dropped from the list as well.
+
+    Raises:
+        DataError: The file cannot be read or lacks a column.
+        UsageError: Several strategies and none chosen, a strategy that is not there, or no user
+            of the requests in the file.
+    """
+    lists = _read_lists(path, strategy)
+    if drop_history and seen is None:
+        raise ValueError("drop_history needs seen")
+    chosen = [number for number, user_id in enumerate(user_ids) if user_id in lists]
+    if not chosen:
+        raise UsageError(
+            f"{path} has no candidates for any of the {len(user_ids)} requests",
+            "Check that its user_id column holds the dataset's user ids",
+        )
+    candidates = np.full((len(chosen), 1 + first), -1, dtype=np.int64)
+    unknown = 0
+    for line, number in zip(candidates, chosen, strict=True):
+        rows = catalogue.rows(dict.fromkeys(lists[user_ids[number] or ""]))
+        unknown += int(np.count_nonzero(rows < 0))
+        dropped = np.array([-1, targets[number]])
+        if drop_history and seen is not None:
+            dropped = np.concatenate([dropped, seen[number]])
+        rows = rows[~np.isin(rows, dropped)][:first]
+        line[0], line[1 : 1 + len(rows)] = targets[number], rows
+    return Listed(candidates, np.array(chosen, dtype=np.int64), unknown)
+
+
+def _read_lists(path: Path, strategy: str | None) -> dict[str, list[str]]:
+    frame = _read(path)
+    for column in ("user_id", "candidates"):
+        if column not in frame.columns:
+            raise DataError(
+                f"{path} has no column {column!r} (it has {', '.join(frame.columns)})",
+                "A candidates file has user_id and candidates, best first",
+            )
+    frame = _of_strategy(frame, path, strategy)
+    users = frame["user_id"].cast(pl.String)
+    if repeated := users.filter(users.is_duplicated()).head(1).to_list():
+        raise DataError(f"{path} has several lists for user {repeated[0]!r}", "Keep one a user")
+    return {
+        user_id: _ids(value, path)
+        for user_id, value in zip(users, frame["candidates"].to_list(), strict=True)
+    }
+
+
+def _read(path: Path) -> pl.DataFrame:
+    try:
+        match path.suffix.casefold():
+            case ".parquet":
+                return pl.read_parquet(path)
+            case ".csv" | ".tsv":
+                separator = "\t" if path.suffix.casefold() == ".tsv" else ","
+                return pl.read_csv(path, separator=separator, infer_schema=False)
+            case ".jsonl" | ".ndjson":
+                return pl.read_ndjson(path)
+    except FileNotFoundError:
+        raise DataError(f"there is no file {path}", "Check the path") from None
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{path} cannot be read ({error})", "Check its format") from None
+    raise UsageError(f"{path} is of no known format", "Name a .parquet, .csv, .tsv or .jsonl file")
+
+
+def _of_strategy(frame: pl.DataFrame, path: Path, strategy: str | None) -> pl.DataFrame:
+    if "strategy" not in frame.columns:
+        if strategy is not None:
+            raise UsageError(f"{path} has no column 'strategy'", "Leave --strategy out")
+        return frame
+    names = frame["strategy"].unique().sort().to_list()
+    if strategy is None and len(names) > 1:
+        raise UsageError(
+            f"{path} has lists of several strategies", f"Add --strategy {' or '.join(names)}"
+        )
+    if strategy is not None and strategy not in names:
+        raise UsageError(
+            f"{path} has no lists of strategy {strategy!r}", f"Use one of {', '.join(names)}"
+        )
+    return frame if strategy is None else frame.filter(pl.col("strategy") == strategy)
+
+
+def _ids(value: object, path: Path) -> list[str]:
+    """A list of item ids from a list column, a JSON list, or ids separated by spaces."""
+    if value is None:
+        return []
+    if isinstance(value, str):
+        if not value.lstrip().startswith("["):
+            return value.split()
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise DataError(
+                f"{path} has candidates that are not a JSON list ({error})",
+                "Separate the ids by spaces",
+            ) from None
+    if not isinstance(value, list):
+        raise DataError(f"{path} has candidates that are not a list", "Separate the ids by spaces")
+    return [str(item) for item in value]
