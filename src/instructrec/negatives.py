@@ -16,6 +16,8 @@ from instructrec.errors import DataError, UsageError
 from instructrec.hashing import stable_hash
 from instructrec.protocols import Rows
 
+TABLES = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson")
+"""How the names of files end that `read_table` reads."""
 _BLOCK = 2_000_000
 """Draws held in memory at a time."""
 _STEP = np.uint64(0x9E3779B97F4A7C15)
@@ -200,7 +202,7 @@ def from_candidates_file(
 
 
 def _read_lists(path: Path, strategy: str | None) -> dict[str, list[str]]:
-    frame = _read(path)
+    frame = read_table(path)
     for column in ("user_id", "candidates"):
         if column not in frame.columns:
             raise DataError(
@@ -217,7 +219,23 @@ def _read_lists(path: Path, strategy: str | None) -> dict[str, list[str]]:
     }
 
 
-def _read(path: Path) -> pl.DataFrame:
+def listed_users(path: Path, strategy: str | None = None) -> set[str]:
+    """The users a candidates file has lists for.
+
+    Raises:
+        DataError: See `from_candidates_file`.
+        UsageError: See `from_candidates_file`.
+    """
+    return set(_read_lists(path, strategy))
+
+
+def read_table(path: Path) -> pl.DataFrame:
+    """Read a Parquet, CSV, TSV or JSON lines file; columns of CSV and TSV are text.
+
+    Raises:
+        DataError: The file is absent or cannot be read.
+        UsageError: Its name ends otherwise.
+    """
     try:
         match path.suffix.casefold():
             case ".parquet":

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import ClassVar, Self
 
 import numpy as np
 from scipy import sparse
 
 from instructrec.data.catalogue import Catalogue
+from instructrec.evaluation.baselines.base import Input, Material
 from instructrec.instructions.schema import Instruction
 from instructrec.protocols import Rows, Scores
 
@@ -31,6 +33,8 @@ class SharedWords:
         catalogue: The items; their titles are read.
     """
 
+    reads: ClassVar[frozenset[Input]] = frozenset({"history"})
+
     def __init__(self, catalogue: Catalogue) -> None:
         self.name = "words"
         self.catalogue = catalogue
@@ -41,6 +45,11 @@ class SharedWords:
         self._titles = self._matrix([_words(title) for title in catalogue.titles])
         occurrences = np.bincount(self._titles.indices, minlength=len(self._vocabulary))
         self._idf = np.log(len(catalogue) / np.maximum(occurrences, 1)).astype(np.float32)
+
+    @classmethod
+    def fit(cls, material: Material) -> Self:
+        """Read the titles."""
+        return cls(material.catalogue)
 
     def score(self, instructions: Sequence[Instruction], candidates: Rows) -> Scores:
         """See `instructrec.protocols.Scorer.score`; reads ``preference.history``."""

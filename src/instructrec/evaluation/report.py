@@ -1,0 +1,165 @@
+"""A report as values: rows, differences, template spread, notes; what report.json holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from instructrec.folders import read_json, read_manifest
+
+HEADLINE = "HR@1"
+"""The metric that models are compared by."""
+OURS = "instructrec"
+LM = "instructrec-lm"
+WITHOUT_LM = "fused-without-lm"
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Row(_Value):
+    """One model in one scenario under one protocol."""
+
+    scenario: str
+    protocol: str
+    candidates: str
+    """What was ranked, in one phrase."""
+    model: str
+    kind: Literal["ours", "rival"]
+    reads: tuple[str, ...]
+    """What of an instruction it makes use of: ``history``, ``words``, both or nothing."""
+    users: int
+    """Requests that were answered, one a user (or a query, where nobody asks it)."""
+    metrics: dict[str, float]
+    """Name → mean over all requests."""
+    interval: dict[str, tuple[float, float]]
+    """Name → ends of the 95 % bootstrap interval."""
+    slug: str
+    """Its folder under rows/, with run.trec and qrels.trec."""
+
+    @property
+    def table(self) -> tuple[str, str, str]:
+        """The table it belongs to: scenario, protocol, candidates."""
+        return self.scenario, self.protocol, self.candidates
+
+
+class Comparison(_Value):
+    """How much better one model is than another on the same requests."""
+
+    scenario: str
+    protocol: str
+    candidates: str
+    model: str
+    other: str
+    metric: str
+    difference: float
+    interval: tuple[float, float]
+    p_value: float
+    """Of the paired randomisation test, two-sided, not corrected for the number of rivals."""
+    best_rival: bool
+    """Whether the other is the rival with the highest metric in this table."""
+
+    @property
+    def table(self) -> tuple[str, str, str]:
+        """The table it belongs to: scenario, protocol, candidates."""
+        return self.scenario, self.protocol, self.candidates
+
+
+class Spread(_Value):
+    """What each template that covers a scenario reaches on validation requests."""
+
+    scenario: str
+    used: str
+    """The template every figure of this scenario was made with."""
+    chosen: Literal["before", "here"]
+    """Whether scoring.json of the model named it, or it was the best of these figures."""
+    users: int
+    values: dict[str, float]
+    """Template → HR@1 of the likelihood alone on validation requests."""
+
+
+class Report(_Value):
+    """All that was measured.
+
+    Example:
+        >>> report = Report.load(Path("runs/demo/report"))  # doctest: +SKIP
+        >>> report.row("P1,I0,T3", "instructrec").metrics["HR@1"]  # doctest: +SKIP
+    """
+
+    summary: str
+    """The first line: whether the language model adds anything."""
+    rows: tuple[Row, ...]
+    differences: tuple[Comparison, ...] = ()
+    templates: tuple[Spread, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What a reader must know to judge the figures."""
+    seed: int = 0
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read a report folder.
+
+        Raises:
+            FolderError: It is absent, incomplete or of another kind.
+        """
+        read_manifest(folder, "report")
+        return cls.model_validate(read_json(folder / "report.json"))
+
+    def tables(self) -> Iterator[tuple[tuple[str, str, str], list[Row]]]:
+        """Rows by scenario, protocol and candidates, in the order measured."""
+        for table, rows in groupby(self.rows, key=lambda row: row.table):
+            yield table, list(rows)
+
+    def row(self, scenario: str, model: str) -> Row:
+        """The first row of a model in a scenario.
+
+        Raises:
+            KeyError: There is none.
+        """
+        for row in self.rows:
+            if (row.scenario, row.model) == (scenario, model):
+                return row
+        raise KeyError(f"{model} in {scenario}")
+
+
+def summarise(differences: Sequence[Comparison], rows: Sequence[Row]) -> str:
+    """The first line of a report.
+
+    Where `instructrec` is not above `fused-without-lm` with its whole paired interval, the line
+    says that the language model adds nothing there.
+    """
+    compared = [gap for gap in differences if gap.other == WITHOUT_LM and gap.model == OURS]
+    if not compared:
+        return (
+            f"What the language model adds was not measured: {OURS} and {WITHOUT_LM} are not both "
+            f"among the {len(rows)} rows."
+        )
+    idle = [gap for gap in compared if gap.interval[0] <= 0]
+    useful = [gap for gap in compared if gap.interval[0] > 0]
+    sentences = []
+    if idle:
+        sentences.append(
+            f"The language model adds nothing in {_list(idle)}: "
+            f"`{OURS}` is not above `{WITHOUT_LM}` there."
+        )
+    if useful:
+        sentences.append(
+            f"The language model adds to all other evidence in {_list(useful)}: "
+            f"`{OURS}` is above `{WITHOUT_LM}` there."
+        )
+    return " ".join(sentences)
+
+
+def _list(gaps: Sequence[Comparison]) -> str:
+    several = len({gap.candidates for gap in gaps}) > 1
+    return ", ".join(
+        f"⟨{gap.scenario}⟩ ({HEADLINE} {gap.difference:+.4f}, 95 % interval "
+        f"{gap.interval[0]:+.4f} to {gap.interval[1]:+.4f}"
+        f"{', ' + gap.candidates if several else ''})"
+        for gap in gaps
+    )

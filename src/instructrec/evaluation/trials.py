@@ -1,0 +1,170 @@
+"""What every model is asked: the requests of a scenario, each with its candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from instructrec.data.dataset import Dataset
+from instructrec.data.splits import Protocol
+from instructrec.errors import UsageError
+from instructrec.instructions.annotations import Annotations
+from instructrec.instructions.requests import Requests, make_requests
+from instructrec.instructions.schema import Scenario
+from instructrec.negatives import (
+    TABLES,
+    from_candidates_file,
+    listed_users,
+    read_table,
+    sample_negatives,
+)
+from instructrec.protocols import Rows
+
+NEGATIVES = 9
+"""Negatives a request in the paper's protocol (paper §4.1)."""
+UNIFORM = "uniform"
+
+
+@dataclass(frozen=True)
+class CandidateList:
+    """Where the candidates come from: drawn uniformly, or read from a file.
+
+    Attributes:
+        path: A candidates file (`instructrec.negatives.from_candidates_file`); none draws.
+        strategy: Which of the file's lists.
+        first: Negatives a request.
+        drop_history: Whether items of the user's history are dropped from the file's lists.
+    """
+
+    path: Path | None = None
+    strategy: str | None = None
+    first: int = NEGATIVES
+    drop_history: bool = False
+
+    @property
+    def name(self) -> str:
+        """A short name: ``uniform``, or the file's with the strategy."""
+        if self.path is None:
+            return UNIFORM
+        return self.path.stem if self.strategy is None else f"{self.path.stem}-{self.strategy}"
+
+    def describe(self, seed: int) -> str:
+        """The candidates in one phrase."""
+        if self.path is None:
+            return f"1 + {self.first} uniform, seed {seed}"
+        strategy = "" if self.strategy is None else f" of {self.strategy}"
+        history = "history dropped" if self.drop_history else "history kept"
+        return f"1 + the first {self.first}{strategy} in {self.path.name}, {history}"
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """Requests of one scenario with their candidates.
+
+    Attributes:
+        scenario: A single scenario.
+        protocol: How the targets were set apart.
+        requests: n requests.
+        candidates: (n, 1 + negatives) rows, column 0 the target, -1 where a list is shorter.
+        source: Where the candidates come from.
+    """
+
+    scenario: Scenario
+    protocol: Protocol
+    requests: Requests
+    candidates: Rows
+    source: CandidateList
+
+
+def make_trial(
+    dataset: Dataset,
+    protocol: Protocol,
+    scenario: Scenario,
+    texts: Annotations,
+    source: CandidateList,
+    *,
+    split: str = "test",
+    users: Collection[str] | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+) -> Trial:
+    """Gather the requests of a scenario and give each its candidates.
+
+    Args:
+        dataset: Targets, titles and queries.
+        protocol: How targets are set apart.
+        scenario: A single scenario of task form T3.
+        texts: Preferences and intentions.
+        source: Where the candidates come from.
+        split: ``validation`` or ``test``.
+        users: Only these users' requests.
+        limit: At most so many requests, drawn at random.
+        seed: Seeds negatives and the draw of ``limit``.
+
+    Raises:
+        UsageError: The scenario is of another task form, or no request can be made.
+    """
+    if scenario.axes[2] != ("T3",):
+        raise UsageError(
+            f"{scenario} cannot be evaluated here",
+            "Reranking is what is measured: write T3 as its task form",
+        )
+    if source.path is not None:
+        listed = listed_users(source.path, source.strategy)
+        users = listed if users is None else listed & set(users)
+    requests = make_requests(
+        dataset, protocol, split, scenario, texts, limit=limit, users=users, seed=seed
+    )
+    requests, candidates = _with_candidates(dataset, requests, source, seed)
+    return Trial(scenario, protocol, requests, candidates, source)
+
+
+def _with_candidates(
+    dataset: Dataset, requests: Requests, source: CandidateList, seed: int
+) -> tuple[Requests, Rows]:
+    catalogue, seen = dataset.catalogue, requests.seen
+    if source.path is None:
+        return requests, sample_negatives(
+            catalogue, requests.targets, seen, requests.keys, n=source.first, seed=seed
+        )
+    listed = from_candidates_file(
+        source.path,
+        catalogue,
+        requests.user_ids,
+        requests.targets,
+        seen,
+        first=source.first,
+        strategy=source.strategy,
+        drop_history=source.drop_history,
+    )
+    return requests.take(listed.requests), listed.candidates
+
+
+def read_users(text: str | None) -> tuple[set[str] | None, int | None]:
+    """What ``--users`` names: a number of requests at most, or a file of user ids.
+
+    Args:
+        text: A number, or the path of a file: one user id a line, or Parquet, CSV, TSV or JSON
+            lines with a column user_id.
+
+    Returns:
+        (users, limit); one of them is none, both where there is no text.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    if text is None:
+        return None, None
+    if text.isdecimal() and int(text) > 0:
+        return None, int(text)
+    path = Path(text)
+    if not path.is_file():
+        raise UsageError(f"{text!r} is neither a number of users nor a file", "Check --users")
+    if path.suffix.casefold() in TABLES:
+        frame = read_table(path)
+        if "user_id" not in frame.columns:
+            raise UsageError(f"{path} has no column 'user_id'", "Name it so")
+        return set(frame["user_id"].cast(str).to_list()), None
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return {line.strip() for line in lines if line.strip()}, None
