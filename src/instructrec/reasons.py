@@ -1,0 +1,111 @@
+"""Which parts of a history and a wish speak for an item."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from instructrec.answers import Because
+from instructrec.data.catalogue import Catalogue
+from instructrec.instructions.schema import Instruction
+from instructrec.protocols import Rows
+
+MOST = 3
+"""Titles of the history, and words of the wish, that are named for one item at most."""
+FAINTEST = 0.05
+"""A title of the history that speaks more faintly than this is not named."""
+_WORD = re.compile(r"[^\W_]+")
+_SMALL = (
+    "a about am an and any anything are as at be but by can do for from get give has have her him "
+    "his i i'm in is it its like likes looking love loves me my need needs nice not of on one or "
+    "our out over please she he so some someone something than that the their them they this to "
+    "under up us want wants was we what which who will with would you your"
+)
+_SMALL_WORDS = frozenset(_SMALL.split())
+
+
+class Reasons:
+    """Finds reasons with what the retrievers have learnt.
+
+    Args:
+        catalogue: The items.
+        retrievers: ``neighbours`` tells what is taken together, ``dense`` what reads alike; either
+            may be absent.
+    """
+
+    def __init__(self, catalogue: Catalogue, retrievers: Mapping[str, Any]) -> None:
+        self._catalogue = catalogue
+        self._neighbours = retrievers.get("neighbours")
+        self._dense = retrievers.get("dense")
+
+    def because(self, instruction: Instruction, rows: Rows) -> list[Because]:
+        """Reasons for each of these items.
+
+        Args:
+            instruction: The request.
+            rows: (k,) catalogue rows.
+        """
+        spoken = self._history(instruction, rows)
+        wish = words_of(instruction.intention.text)
+        return [
+            Because(history, self._words(wish, int(row)))
+            for history, row in zip(spoken, rows, strict=True)
+        ]
+
+    def _words(self, wish: Sequence[str], row: int) -> tuple[str, ...]:
+        known = {_stem(word) for word in words_of(self._text(row))}
+        return tuple(word for word in wish if _stem(word) in known)[: 2 * MOST]
+
+    def _text(self, row: int) -> str:
+        items = self._catalogue.items
+        description = items["description"][row] if "description" in items.columns else ""
+        return f"{self._catalogue.texts[row]} {description or ''}"
+
+    def _history(self, instruction: Instruction, rows: Rows) -> list[tuple[tuple[str, float], ...]]:
+        titles = instruction.preference.history
+        known = self._catalogue.rows(instruction.preference.history_ids)
+        places = np.flatnonzero(known >= 0)
+        if not len(places) or not len(rows):
+            return [()] * len(rows)
+        strength = self._strength(known[places], rows)
+        found = []
+        for column in strength.T:
+            best = np.argsort(-column, kind="stable")[:MOST]
+            found.append(
+                tuple(
+                    (titles[places[at]], round(float(column[at]), 3))
+                    for at in best
+                    if column[at] >= FAINTEST
+                )
+            )
+        return found
+
+    def _strength(self, history: Rows, rows: Rows) -> NDArray[np.float64]:
+        """(history, items) from 0 to 1: taken together, or alike to read, whichever is more."""
+        strength = np.zeros((len(history), len(rows)))
+        if self._neighbours is not None:
+            counts = np.maximum(self._neighbours.counts.astype(np.float64), 1.0)
+            together = self._neighbours.matrix[history][:, rows].toarray()
+            strength = together / np.sqrt(np.outer(counts[history], counts[rows]))
+        if self._dense is not None:
+            vectors = self._dense.vectors
+            strength = np.maximum(strength, vectors[history] @ vectors[rows].T)
+        return np.clip(strength, 0.0, 1.0)
+
+
+def words_of(text: str) -> list[str]:
+    """The telling words of a text, each once, in order."""
+    words = _WORD.findall(text.casefold())
+    return list(dict.fromkeys(w for w in words if w not in _SMALL_WORDS and len(w) > 1))
+
+
+def _stem(word: str) -> str:
+    """A word without the endings that differ between a wish and a title (racing, racer, races)."""
+    for ending in ("ings", "ing", "ers", "er", "es", "s", "e"):
+        if word.endswith(ending) and len(word) - len(ending) >= 3:
+            return word[: -len(ending)]
+    return word

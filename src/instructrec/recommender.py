@@ -1,0 +1,419 @@
+"""The Recommender: retrieval, then all evidence, then an explained answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from instructrec.answers import Part, PartKind, Recommendation, Recommended, split_parts
+from instructrec.asking import Asked, Understanding
+from instructrec.data.catalogue import Catalogue
+from instructrec.data.dataset import Dataset
+from instructrec.errors import FolderError, UsageError
+from instructrec.instructions.schema import Context, Instruction, TaskForm
+from instructrec.protocols import SILENT, Filters, Progress, Retriever, Rows, Scores
+from instructrec.ranking.fusion import Fusion
+from instructrec.reasons import Reasons
+
+POOL = 100
+"""Candidates that retrieval hands to ranking."""
+TYPICAL = 200
+"""Items that a judged one is compared with."""
+_FUSED_PLACES = 60
+"""Places are summed as 1 / (60 + place), the customary constant of reciprocal rank fusion."""
+_FACTS = ("brand", "price", "currency", "categories", "url", "in_stock")
+_STAGES = ("dataset", "model", "fusion.json", "retrievers-serving")
+_ANSWER_SCHEMA = pl.Schema(
+    {
+        "user_id": pl.String(),
+        "rank": pl.Int64(),
+        "item_id": pl.String(),
+        "title": pl.String(),
+        "score": pl.Float32(),
+    }
+)
+
+Evidence = Literal["all", "lm"]
+
+
+class Recommender:
+    """Answers requests from a run.
+
+    Args:
+        dataset: Whose catalogue and histories.
+        retrievers: Fitted on all rows, by name.
+        lm: The language model (`instructrec.ranking.ranker.Ranker`).
+        fusion_file: The run's fusion.json.
+
+    Example:
+        ``Recommender.load("runs/demo").recommend(wish="a gift for my son who likes racing")``
+    """
+
+    def __init__(
+        self, dataset: Dataset, retrievers: Mapping[str, Retriever], lm: Any, fusion_file: Path
+    ) -> None:
+        self.dataset = dataset
+        self.catalogue: Catalogue = dataset.catalogue
+        self.retrievers = dict(retrievers)
+        self.lm = lm
+        self.fusion = Fusion.load(fusion_file, {**self.retrievers, "lm": lm})
+        self._fusion_file = fusion_file
+        self._understanding = Understanding(dataset)
+        self._reasons = Reasons(self.catalogue, self.retrievers)
+
+    @classmethod
+    def load(cls, run: Path | str) -> Recommender:
+        """Read a run folder.
+
+        Raises:
+            FolderError: The run is absent or a stage of it is not finished.
+        """
+        run = Path(run)
+        if not run.is_dir():
+            raise FolderError(f"there is no run {run}", "Check the path")
+        for name in _STAGES:
+            if not (run / name).exists():
+                raise FolderError(
+                    f"{run} has no {name}: it is no run, or one that is not finished",
+                    "Make it, or go on with it, by instructrec build or instructrec demo",
+                )
+        from instructrec.ranking.ranker import Ranker
+        from instructrec.retrieval import load_retrievers
+
+        dataset = Dataset(run / "dataset")
+        retrievers = load_retrievers(run / "retrievers-serving", dataset.catalogue)
+        ranker = Ranker.load(run / "model", dataset.catalogue)
+        return cls(dataset, retrievers, ranker, run / "fusion.json")
+
+    def without(self, *names: str) -> Recommender:
+        """The same recommender without some retrievers, such as ``dense``."""
+        kept = {name: found for name, found in self.retrievers.items() if name not in names}
+        return Recommender(self.dataset, kept, self.lm, self._fusion_file)
+
+    def recommend(
+        self,
+        *,
+        user: str | None = None,
+        history: Sequence[str] | None = None,
+        preference: str = "",
+        wish: str = "",
+        k: int = 10,
+        filters: Filters | None = None,
+        context: Context | None = None,
+        evidence: Evidence = "all",
+        task: str = "T3",
+        candidates: Sequence[str] = (),
+        owned: bool = False,
+    ) -> Recommendation:
+        """Answer one request.
+
+        Args:
+            user: A user of the dataset; one that is not in it is welcome as a stranger (P0).
+            history: Item ids or titles, oldest first, instead of the user's own history.
+            preference: What the user likes, in words (P2).
+            wish: What they want now, in words; limits said in it are kept as filters.
+            k: How many items to answer.
+            filters: Further limits.
+            context: Circumstances.
+            evidence: ``all``, or ``lm`` for the likelihood of the language model alone.
+            task: ``T3`` reranks (the candidates given, else what retrieval finds), ``T0`` judges
+                candidates, ``T1`` compares two, ``T2`` names one of the whole catalogue.
+            candidates: Titles or item ids.
+            owned: Whether items of the history may be answered.
+
+        Raises:
+            UsageError: The task or the number of candidates is wrong, an item is not in the
+                catalogue, a filter names no column, or the language model alone is asked with
+                nothing to go by.
+        """
+        start = time.perf_counter()
+        form = _checked_task(task, candidates, k)
+        asked = self._understanding.ask(
+            user=user,
+            history=history,
+            preference=preference,
+            wish=wish,
+            context=context,
+            filters=filters,
+            owned=owned or bool(candidates),
+        )
+        given = self._understanding.rows(candidates)
+        if evidence == "lm":
+            _check_something_known(asked.instruction)
+        understood = time.perf_counter()
+        rows = given if candidates else self._pools([asked], max(POOL, k))[0]
+        retrieved = time.perf_counter()
+        answer = self._answer(asked, rows[rows >= 0], form, k, evidence)
+        seconds = {
+            "understand": round(understood - start, 4),
+            "retrieve": round(retrieved - understood, 4),
+            "rank": round(time.perf_counter() - retrieved, 4),
+        }
+        return replace(answer, seconds=seconds)
+
+    def recommend_many(
+        self,
+        users: Sequence[str],
+        k: int = 20,
+        *,
+        filters: Filters | None = None,
+        evidence: Evidence = "all",
+        pool: int = POOL,
+        batch: int = 128,
+        progress: Progress = SILENT,
+    ) -> pl.DataFrame:
+        """Answer many users at once, from their histories alone.
+
+        Args:
+            users: User ids; strangers get what most people take.
+            k: Items a user gets.
+            filters: Limits on all answers.
+            evidence: See `recommend`.
+            pool: Candidates that are ranked for each user.
+            batch: Users at a time; bounds memory.
+            progress: Told how far it is.
+
+        Returns:
+            user_id, rank (from 1), item_id, title, score; fewer than k rows of a user where fewer
+            items are allowed.
+        """
+        parts = [pl.DataFrame(schema=_ANSWER_SCHEMA)]
+        starts = range(0, len(users), batch)
+        for start in progress.track(starts, "answering users", len(starts)):
+            chunk = users[start : start + batch]
+            asked = [self._understanding.ask(user=user, filters=filters) for user in chunk]
+            rows = self._pools(asked, max(pool, k))
+            scores = self._scores([one.instruction for one in asked], rows, evidence)
+            parts.append(self._table(chunk, rows, scores, k))
+        return pl.concat(parts)
+
+    def _table(self, users: Sequence[str], rows: Rows, scores: Scores, k: int) -> pl.DataFrame:
+        """The k best of each line as a frame."""
+        order = np.lexsort((rows, -scores), axis=1)[:, :k]
+        best = np.take_along_axis(rows, order, axis=1)
+        kept = np.take_along_axis(scores, order, axis=1)
+        lines, places = np.nonzero(best >= 0)
+        chosen = best[lines, places].tolist()
+        ids, titles = self.catalogue.item_ids, self.catalogue.titles
+        return pl.DataFrame(
+            {
+                "user_id": [users[line] for line in lines.tolist()],
+                "rank": places + 1,
+                "item_id": [ids[row] for row in chosen],
+                "title": [titles[row] for row in chosen],
+                "score": kept[lines, places],
+            },
+            schema=_ANSWER_SCHEMA,
+        )
+
+    def _scores(
+        self, instructions: Sequence[Instruction], rows: Rows, evidence: Evidence
+    ) -> Scores:
+        if evidence == "all":
+            return self.fusion.score(instructions, rows)
+        # The language model cannot speak where nothing is known; popularity stands in there.
+        told = [number for number, one in enumerate(instructions) if _something_known(one)]
+        scores = self.fusion.score(instructions, rows)
+        if told:
+            scores[told] = self.lm.score([instructions[number] for number in told], rows[told])
+        return scores
+
+    def _pools(self, asked: Sequence[Asked], size: int) -> Rows:
+        """(requests, size) candidates of all retrievers together, -1 where fewer are allowed.
+
+        Each retriever that has weight for this kind of request, and something to go by, hands in
+        its best; places are fused by reciprocal rank. Popularity fills what is left.
+        """
+        lists: list[list[Rows]] = [[] for _ in asked]
+        for name in sorted(self.retrievers):
+            numbers = [n for n, one in enumerate(asked) if self._speaks(name, one.instruction)]
+            if not numbers:
+                continue
+            found = self.retrievers[name].retrieve(
+                [asked[number].instruction for number in numbers],
+                size,
+                [asked[number].filters for number in numbers],
+            )
+            for number, rows in zip(numbers, found, strict=True):
+                lists[number].append(rows)
+        pools = np.full((len(asked), size), -1, dtype=np.int64)
+        for line, found_lists in zip(pools, lists, strict=True):
+            best = _fuse_places(found_lists)[:size]
+            line[: len(best)] = best
+        return pools
+
+    def _speaks(self, name: str, instruction: Instruction) -> bool:
+        if name == "popularity" or name not in self.retrievers:
+            return True
+        if name == "neighbours":
+            return bool(instruction.preference.history_ids)
+        return _something_known(instruction)
+
+    def _answer(
+        self, asked: Asked, rows: Rows, form: TaskForm, k: int, evidence: Evidence
+    ) -> Recommendation:
+        instruction = replace(asked.instruction, task=form)
+        text, parts = self._told(asked.instruction)
+        answer = Recommendation(
+            (),
+            form.value,
+            str(instruction.scenario),
+            text,
+            parts,
+            asked.limits,
+            notes=asked.notes,
+        )
+        if not len(rows):
+            limits = " and ".join(asked.limits) or "these limits"
+            return replace(answer, notes=(*answer.notes, f"no item meets {limits}"))
+        items = self._ranked(asked.instruction, rows, evidence)
+        if form is TaskForm.POINTWISE:
+            return self._judged(answer, asked, items, evidence)
+        if form is TaskForm.PAIRWISE:
+            chances = _softmax(np.array([item.score for item in items]))
+            pair = tuple(
+                replace(item, probability=round(float(chance), 4))
+                for item, chance in zip(items, chances, strict=True)
+            )
+            return replace(answer, items=pair, answer=pair[0].title)
+        if form is TaskForm.MATCHING:
+            return replace(answer, items=tuple(items[:1]), answer=items[0].title)
+        return replace(answer, items=tuple(items[:k]))
+
+    def _ranked(
+        self, instruction: Instruction, rows: Rows, evidence: Evidence
+    ) -> list[Recommended]:
+        """All of ``rows``, best first, with reasons."""
+        lines = rows[None, :]
+        if evidence == "lm":
+            told = {"lm": self.lm.score([instruction], lines).astype(np.float64)}
+        else:
+            told = self.fusion.explain([instruction], lines)
+        scores = sum(told.values(), np.zeros(lines.shape))[0]
+        order = np.lexsort((rows, -scores))
+        becauses = self._reasons.because(instruction, rows[order])
+        facts = self._facts(rows[order])
+        return [
+            Recommended(
+                self.catalogue.item_ids[rows[at]],
+                self.catalogue.titles[rows[at]],
+                round(float(scores[at]), 5),
+                facts[place],
+                {name: round(float(values[0, at]), 5) for name, values in told.items()},
+                becauses[place],
+            )
+            for place, at in enumerate(order.tolist())
+        ]
+
+    def _facts(self, rows: Rows) -> list[dict[str, Any]]:
+        items = self.catalogue.items
+        wanted = [name for name in _FACTS if name in items.columns]
+        found = items.select(wanted)[rows.tolist()].to_dicts() if wanted else [{}] * len(rows)
+        return [
+            {name: value for name, value in facts.items() if value is not None} for facts in found
+        ]
+
+    def _judged(
+        self, answer: Recommendation, asked: Asked, items: list[Recommended], evidence: Evidence
+    ) -> Recommendation:
+        """T0: how likely each item is chosen over a typical item of the catalogue."""
+        rows = self.catalogue.rows([item.item_id for item in items])
+        rng = np.random.default_rng(0)
+        count = min(TYPICAL, len(self.catalogue))
+        typical = np.sort(rng.choice(len(self.catalogue), size=count, replace=False))
+        together = np.concatenate([rows, typical])
+        scores = self._scores([asked.instruction], together[None, :], evidence)[0]
+        usual = scores[len(rows) :].astype(np.float64)
+        level = float(np.logaddexp.reduce(usual) - np.log(len(usual)))
+        allowed = asked.filters.mask(self.catalogue.items)[rows]
+        judged, notes = [], list(answer.notes)
+        for item, score, meets in zip(items, scores[: len(rows)], allowed, strict=True):
+            chance = 1.0 / (1.0 + np.exp(level - float(score))) if meets else 0.0
+            if not meets:
+                notes.append(f"{item.title} does not meet {' and '.join(asked.limits)}")
+            judged.append(replace(item, probability=round(float(chance), 4)))
+        judged.sort(key=lambda item: -(item.probability or 0.0))
+        best = judged[0].probability or 0.0
+        return replace(
+            answer,
+            items=tuple(judged),
+            answer="yes" if best >= 0.5 else "no",
+            notes=tuple(notes),
+        )
+
+    def _told(self, instruction: Instruction) -> tuple[str, tuple[Part, ...]]:
+        """What the language model is given, whole and in parts."""
+        if not _something_known(instruction):
+            return "", ()
+        rendered = self.lm.render(instruction)
+        marked: dict[PartKind, list[tuple[int, int]]] = {
+            "preference": list(rendered.title_spans),
+        }
+        said: tuple[tuple[PartKind, str], ...] = (
+            ("preference", instruction.preference.text),
+            ("preference", instruction.preference.profile),
+            ("intention", instruction.intention.text),
+            ("context", str(instruction.context)),
+        )
+        for kind, text in said:
+            at = rendered.text.find(text) if text else -1
+            if at >= 0:
+                marked.setdefault(kind, []).append((at, at + len(text)))
+        return rendered.text, split_parts(rendered.text, marked)
+
+
+def _something_known(instruction: Instruction) -> bool:
+    return instruction.preference.form != "P0" or bool(instruction.intention.text)
+
+
+def _check_something_known(instruction: Instruction) -> None:
+    if not _something_known(instruction):
+        raise UsageError(
+            "the language model has nothing to go by", "Give a user, a history or a wish"
+        )
+
+
+def _checked_task(task: str, candidates: Sequence[str], k: int) -> TaskForm:
+    if k < 1:
+        raise UsageError(f"{k} items cannot be answered", "Ask for one at least")
+    try:
+        form = TaskForm(task.upper())
+    except ValueError:
+        raise UsageError(f"{task!r} is not a task form", "Use T0, T1, T2 or T3") from None
+    if form is TaskForm.POINTWISE and not candidates:
+        raise UsageError("T0 judges an item and none is given", "Add --candidate TITLE")
+    if form is TaskForm.PAIRWISE and len(set(candidates)) != 2:
+        raise UsageError(
+            f"T1 compares two items and {len(set(candidates))} are given",
+            "Add --candidate TITLE twice",
+        )
+    if form is TaskForm.MATCHING and candidates:
+        raise UsageError(
+            "T2 names one item of the whole catalogue and takes no candidates",
+            "Leave them out, or use T3 to rerank them",
+        )
+    return form
+
+
+def _fuse_places(lists: Sequence[Rows]) -> Rows:
+    """All rows of several lists, best first by summed reciprocal places, ties by smaller row."""
+    if not lists:
+        return np.zeros(0, dtype=np.int64)
+    rows = np.concatenate(lists)
+    places = np.concatenate([np.arange(1, len(found) + 1) for found in lists])
+    there = rows >= 0
+    unique, inverse = np.unique(rows[there], return_inverse=True)
+    sums = np.bincount(inverse, 1.0 / (_FUSED_PLACES + places[there]), len(unique))
+    return np.asarray(unique[np.lexsort((unique, -sums))], dtype=np.int64)
+
+
+def _softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    odds = np.exp(scores - scores.max())
+    return np.asarray(odds / odds.sum())
