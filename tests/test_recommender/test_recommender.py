@@ -8,8 +8,8 @@ import pytest
 
 from instructrec.errors import FolderError, UsageError
 from instructrec.protocols import Filters
-from instructrec.recommender import Recommender, _fuse_places
 from instructrec.reasons import words_of
+from instructrec.recommender import Recommender, _fuse_places
 
 
 def titles(answer) -> list[str]:
@@ -77,7 +77,7 @@ def test_a_history_may_be_given_by_title_or_id_and_hold_strange_titles(recommend
 def test_evidence_adds_up_to_the_score_and_history_speaks_for_items(recommender):
     best = recommender.recommend(user="ann", k=1).items[0]
     assert sum(best.evidence.values()) == pytest.approx(best.score, abs=1e-4)
-    assert [title for title, _ in best.because.history][0] in {"Turbo Kart", "Speed Legends"}
+    assert next(title for title, _ in best.because.history) in {"Turbo Kart", "Speed Legends"}
 
 
 def test_the_instruction_is_shown_whole_and_in_marked_parts(recommender):
