@@ -1,0 +1,185 @@
+"""`instructrec corpus`: instructions from a dataset, and what a corpus holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from instructrec.cli.app import JsonFlag, check_choice, emit, new_app
+from instructrec.cli.progress import make_progress
+
+if TYPE_CHECKING:
+    import polars as pl
+    from rich.console import Group
+
+    from instructrec.instructions.teachers.base import Teacher
+
+app = new_app("Turn a dataset into instructions, or describe a corpus.")
+
+TEACHERS = ("rules",)
+
+
+@app.command()
+def build(
+    dataset: Annotated[Path, typer.Argument(help="A dataset folder.", metavar="DATASET")],
+    out: Annotated[Path, typer.Option(help="The corpus folder to make.")],
+    teacher: Annotated[
+        str, typer.Option(help="Who writes preferences and intentions: rules (offline).")
+    ] = "rules",
+    annotations: Annotated[
+        Path | None,
+        typer.Option(
+            help="A Parquet file of texts you already have (user_id, item_id, kind, view, split, "
+            "text), taken instead of a teacher's."
+        ),
+    ] = None,
+    protocol: Annotated[
+        str, typer.Option(help="How targets are set apart: leave-one-out, items or time.")
+    ] = "leave-one-out",
+    scenario: Annotated[
+        list[str] | None,
+        typer.Option(help='Only this scenario, such as "P1,I0,T3"; may be given several times.'),
+    ] = None,
+    max_history: Annotated[
+        int, typer.Option(min=2, help="Items a sequence has at most, target included.")
+    ] = 20,
+    seed: Annotated[int, typer.Option(help="Seeds every draw.")] = 0,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a corpus at OUT.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Write instruction data for a dataset.
+
+    Example: `instructrec corpus build runs/demo/dataset --teacher rules --out corpus`
+    """
+    from instructrec.data.dataset import Dataset
+    from instructrec.data.splits import Protocol
+    from instructrec.instructions.builder import CorpusConfig, build_corpus
+    from instructrec.instructions.schema import Scenario
+
+    config = CorpusConfig(
+        protocol=Protocol.parse(protocol),
+        seed=seed,
+        max_history=max_history,
+        scenarios=tuple(str(Scenario.parse(text)) for text in scenario) if scenario else None,
+    )
+    made = build_corpus(
+        Dataset(dataset),
+        None if annotations else _teacher(teacher),
+        out,
+        config,
+        annotations=read_annotations(annotations) if annotations else None,
+        replace=replace,
+        progress=make_progress(),
+    )
+    rows = made.manifest["rows"]
+    told = ", ".join(f"{rows[split]:,} {split} rows" for split in ("train", "validation", "test"))
+    emit(
+        {"corpus": str(out), "protocol": protocol, "rows": rows},
+        f"{out}: {told}, {rows['annotations']:,} texts\n"
+        f"Next: instructrec tune {out} --backbone tiny-causal --out MODEL",
+        as_json=json,
+    )
+
+
+def _teacher(name: str) -> Teacher:
+    from instructrec.instructions.teachers.rules import RulesTeacher
+
+    check_choice(name, TEACHERS, "teacher")
+    return RulesTeacher()
+
+
+def read_annotations(path: Path) -> pl.DataFrame:
+    """A file of texts with the columns of `ANNOTATION_SCHEMA`.
+
+    Raises:
+        DataError: The file cannot be read or lacks a column.
+    """
+    import polars as pl
+
+    from instructrec.errors import DataError
+    from instructrec.instructions.annotations import ANNOTATION_SCHEMA
+
+    try:
+        frame = pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise DataError(
+            f"{path} cannot be read ({' '.join(str(error).split())})", "Name a Parquet file"
+        ) from None
+    missing = [name for name in ANNOTATION_SCHEMA if name not in frame.columns]
+    if missing:
+        raise DataError(
+            f"{path} has no column {missing[0]!r}",
+            f"A file of texts has {', '.join(ANNOTATION_SCHEMA)}",
+        )
+    return frame.select(ANNOTATION_SCHEMA.names()).cast(ANNOTATION_SCHEMA)
+
+
+@app.command()
+def describe(
+    corpus: Annotated[Path, typer.Argument(help="A corpus folder.", metavar="CORPUS")],
+    samples: Annotated[int, typer.Option(min=0, help="Samples of each scenario.")] = 1,
+    json: JsonFlag = False,
+) -> None:
+    """Show counts by scenario, template, strategy and split, lengths, and samples side by side.
+
+    Example: `instructrec corpus describe runs/demo/corpus --samples 2`
+    """
+    from instructrec.instructions.corpus import Corpus
+    from instructrec.instructions.summary import describe_corpus
+
+    told = describe_corpus(Corpus(corpus), samples=samples, progress=make_progress())
+    emit(told, _described(corpus, told), as_json=json)
+
+
+def _described(folder: Path, told: dict[str, Any]) -> Group:
+    from rich.console import Group
+
+    rows = ", ".join(f"{count:,} {split}" for split, count in told["rows"].items())
+    blocks: list[Any] = [f"{folder}: {rows} rows, protocol {told['protocol']}\n"]
+    blocks += [_counts(told["counts"], ("scenario", "strategy", "asks"))]
+    blocks += [_counts(told["counts"], ("template",))]
+    blocks += [_plain_table("Words", told["words"]), _plain_table("Texts", told["texts"])]
+    if told["samples"]:
+        blocks.append(_samples(told["samples"]))
+    return Group(*blocks)
+
+
+def _counts(counts: list[dict[str, Any]], keys: tuple[str, ...]) -> Any:
+    """Rows by ``keys``, one column a split."""
+    from rich.table import Table
+
+    table = Table(*keys, title="Rows by " + ", ".join(keys), title_justify="left")
+    splits = ("train", "validation", "test")
+    for split in splits:
+        table.add_column(split, justify="right")
+    sums: dict[tuple[str, ...], dict[str, int]] = {}
+    for count in counts:
+        found = sums.setdefault(tuple(count[key] for key in keys), dict.fromkeys(splits, 0))
+        found[count["split"]] += count["rows"]
+    for key, found in sorted(sums.items()):
+        table.add_row(*key, *(f"{found[split]:,}" if found[split] else "" for split in splits))
+    return table
+
+
+def _plain_table(title: str, rows: list[dict[str, Any]]) -> Any:
+    from rich.table import Table
+
+    table = Table(*(rows[0] if rows else ()), title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*(f"{v:,}" if isinstance(v, int) else str(v) for v in row.values()))
+    return table
+
+
+def _samples(samples: list[dict[str, Any]]) -> Any:
+    from rich.table import Table
+
+    table = Table(title="Samples", title_justify="left", show_lines=True)
+    table.add_column("scenario", no_wrap=True)
+    table.add_column("instruction", ratio=3)
+    table.add_column("response", ratio=2)
+    for sample in samples:
+        kind = f"{sample['scenario']}\n{sample['strategy']}\n{sample['template']}"
+        table.add_row(kind, sample["instruction"], sample["response"])
+    return table
