@@ -90,8 +90,16 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on a device."""
-        moved = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return Batch(**{k: v if v is None else v.to(device) for k, v in moved.items()})
+        decoder = self.decoder_input_ids
+        return Batch(
+            self.input_ids.to(device),
+            self.attention_mask.to(device),
+            None if decoder is None else decoder.to(device),
+            self.response_at.to(device),
+            self.response_labels.to(device),
+            self.span_at.to(device),
+            self.span_labels.to(device),
+        )
 
 
 class LossParts(NamedTuple):
@@ -121,15 +129,18 @@ class Backbone(Protocol):
 
     Attributes:
         name: What it was made or loaded from.
-        family: ``seq2seq`` or ``causal``.
         model: The transformers model.
         tokenizer: Its tokenizer.
     """
 
     name: str
-    family: Family
     model: Any
     tokenizer: Any
+
+    @property
+    def family(self) -> Family:
+        """``seq2seq`` or ``causal``."""
+        ...
 
     def prompt_ids(
         self,

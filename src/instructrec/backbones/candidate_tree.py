@@ -68,7 +68,8 @@ class CandidateTree:
 
     def sums(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """(candidates,) a candidate's nodes' ``values`` (nodes,), summed."""
-        return np.append(values, 0.0)[self.sorted_paths].sum(axis=1)[self.places]
+        sums: NDArray[np.float64] = np.append(values, 0.0)[self.sorted_paths].sum(axis=1)
+        return sums[self.places]
 
     def blocks(self, most: int) -> Iterator[tuple[Ints, Ints]]:
         """Inner nodes in blocks of at most ``most``, in order.

@@ -54,7 +54,8 @@ class CausalBackbone(Language):
         """See `base.Backbone.collate`."""
         ids, mask = pad([one.prompt + one.response for one in examples], self._pad_id)
         width = ids.shape[1]
-        response, span = [], []
+        response: list[int] = []
+        span: list[int] = []
         for row, one in enumerate(examples):
             base, cut = row * width, len(one.prompt)
             response += range(base + cut, base + len(one))

@@ -87,15 +87,15 @@ class Language:
     def logits(self, hidden: Tensor) -> Tensor:
         """See `likelihoods.TreeReader`."""
         logits: Tensor = self.model.get_output_embeddings()(self.head_input(hidden))
-        return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+        return _at_least_float32(logits)
 
     def edge_logits(self, hidden: Tensor, tokens: Tensor) -> Tensor:
         """See `likelihoods.TreeReader`; only the needed rows of the vocabulary are touched."""
         head = self.model.get_output_embeddings()
-        chosen = (self.head_input(hidden) * head.weight[tokens]).sum(-1)
+        chosen: Tensor = (self.head_input(hidden) * head.weight[tokens]).sum(-1)
         if getattr(head, "bias", None) is not None:
             chosen = chosen + head.bias[tokens]
-        return chosen.float() if chosen.dtype in (torch.bfloat16, torch.float16) else chosen
+        return _at_least_float32(chosen)
 
     def example(
         self, rendered: Prompt | str, response: str, max_tokens: int, asks: str
@@ -113,6 +113,10 @@ class Language:
         nll = F.cross_entropy(self.logits(hidden[at]), labels, reduction="none")
         tokens = [torch.tensor(n, device=nll.device) for n in (count, len(labels) - count)]
         return LossParts(nll[:count].sum(), tokens[0], nll[count:].sum(), tokens[1])
+
+
+def _at_least_float32(values: Tensor) -> Tensor:
+    return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
 
 
 def pad(rows: Sequence[Sequence[int]], value: int, left: bool = False) -> tuple[Tensor, Tensor]:

@@ -112,9 +112,8 @@ class Seq2SeqBackbone(Language):
 
     def head_input(self, hidden: Tensor) -> Tensor:
         """Original T5 scales what goes into its tied head; v1.1 and Flan do not."""
-        if self.model.config.scale_decoder_outputs:
-            return hidden * self.model.config.d_model**-0.5
-        return hidden
+        config = self.model.config
+        return hidden * float(config.d_model) ** -0.5 if config.scale_decoder_outputs else hidden
 
     def _decode(self, memory: Seq2SeqMemory, tree: TreeInput) -> Tensor:
         """Decoder states of the start token and of tree nodes, (prompts, 1 + nodes, width).
@@ -152,7 +151,8 @@ class Seq2SeqBackbone(Language):
         attention = self.model.decoder.block[0].layer[0].SelfAttention
         width = int(places.max()) + 1
         table = attention.compute_bias(width, width, device=self.device)[0]
-        return table[:, places[:, :, None], places[:, None, :]].transpose(0, 1)
+        bias: Tensor = table[:, places[:, :, None], places[:, None, :]].transpose(0, 1)
+        return bias
 
     @property
     def _pad_id(self) -> int:

@@ -64,7 +64,7 @@ class Codec:
     def responses(
         self, texts: Sequence[str], max_tokens: int = MAX_CANDIDATE_TOKENS
     ) -> list[list[int]]:
-        """Ids of titles or words with their end, cut to ``max_tokens``; no text is the end alone."""
+        """Ids of titles or words and their end, cut to ``max_tokens``; no text: the end alone."""
         room = max_tokens - len(self.end)
         padded = [self.space + text if text else "" for text in texts]
         return [ids[:room] + self.end for ids in self.ids(padded)]
