@@ -12,13 +12,7 @@ from instructrec.errors import UsageError
 from instructrec.instructions.annotations import Annotations
 from instructrec.instructions.requests import Requests, make_requests
 from instructrec.instructions.schema import Scenario
-from instructrec.negatives import (
-    TABLES,
-    from_candidates_file,
-    listed_users,
-    read_table,
-    sample_negatives,
-)
+from instructrec.negatives import from_candidates_file, listed_users, sample_negatives
 from instructrec.protocols import Rows
 
 NEGATIVES = 9
@@ -139,32 +133,3 @@ def _with_candidates(
         drop_history=source.drop_history,
     )
     return requests.take(listed.requests), listed.candidates
-
-
-def read_users(text: str | None) -> tuple[set[str] | None, int | None]:
-    """What ``--users`` names: a number of requests at most, or a file of user ids.
-
-    Args:
-        text: A number, or the path of a file: one user id a line, or Parquet, CSV, TSV or JSON
-            lines with a column user_id.
-
-    Returns:
-        (users, limit); one of them is none, both where there is no text.
-
-    Raises:
-        UsageError: It is neither.
-    """
-    if text is None:
-        return None, None
-    if text.isdecimal() and int(text) > 0:
-        return None, int(text)
-    path = Path(text)
-    if not path.is_file():
-        raise UsageError(f"{text!r} is neither a number of users nor a file", "Check --users")
-    if path.suffix.casefold() in TABLES:
-        frame = read_table(path)
-        if "user_id" not in frame.columns:
-            raise UsageError(f"{path} has no column 'user_id'", "Name it so")
-        return set(frame["user_id"].cast(str).to_list()), None
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return {line.strip() for line in lines if line.strip()}, None

@@ -1,0 +1,284 @@
+"""`evaluate_run` and `evaluate_model`: what the command line and a build call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from instructrec.data.dataset import Dataset
+from instructrec.data.splits import Protocol
+from instructrec.errors import InstructRecError, UsageError
+from instructrec.evaluation.baselines import Input, Material, fit_baselines
+from instructrec.evaluation.evaluate import World, gather, measure, validation_trial
+from instructrec.evaluation.measure import Contestant
+from instructrec.evaluation.memory import Remembering
+from instructrec.evaluation.plan import Plan
+from instructrec.evaluation.report import LM, Report, Spread
+from instructrec.evaluation.templates import measure_spread, with_templates
+from instructrec.evaluation.trials import Trial
+from instructrec.folders import MANIFEST, new_folder, read_manifest
+from instructrec.instructions.annotations import ANNOTATION_SCHEMA, Annotations
+from instructrec.protocols import SILENT, Progress, Scorer
+from instructrec.ranking.fusion import Fusion
+
+if TYPE_CHECKING:
+    from instructrec.ranking.ranker import Ranker
+
+SERVING = "retrievers-serving"
+_STAGES = ("dataset", "corpus", "model")
+_BOTH: frozenset[Input] = frozenset({"history", "words"})
+_SAME_ROWS = (
+    "All models were fitted on the same training rows; validation rows served for choices "
+    "(weights, scoring rules, templates, early stopping), test rows for nothing but this report."
+)
+
+
+def evaluate_run(
+    run: Path,
+    plan: Plan,
+    out: Path,
+    *,
+    protocol: Protocol | str | None = None,
+    replace: bool = False,
+    command: str = "instructrec evaluate",
+    progress: Progress = SILENT,
+) -> Report:
+    """Measure a run beside its rivals on the same requests.
+
+    Rows: random, popularity, shared words, BM25, item-kNN, MiniLM, the untuned backbone and
+    `fused-without-lm`; ours are `instructrec-lm` (the likelihood alone) and `instructrec` (all
+    evidence). A rival that cannot be made is left out with a note.
+
+    Args:
+        run: A folder with dataset/, corpus/, model/, retrievers/ and fusion.json.
+        plan: What is to be measured.
+        out: The report folder to make.
+        protocol: Must be the one the run was made under; taken from it when left out.
+        replace: Whether a report that is there gives way.
+        command: For the manifest.
+        progress: Told how far it is.
+
+    Raises:
+        UsageError: Another protocol, a scenario that cannot be measured, or a folder that is no
+            run or holds what is fitted on test rows.
+        FolderError: A stage is missing or incomplete.
+    """
+    refuse_serving(run)
+    _check_is_run(run)
+    manifests = {name: read_manifest(run / name) for name in _STAGES}
+    chosen = same_protocol(manifests["model"], run / "model", protocol)
+    same_protocol(manifests["corpus"], run / "corpus", chosen)
+    world = World(
+        Dataset(run / "dataset"),
+        chosen,
+        Annotations.of(pl.read_parquet(run / "corpus" / "annotations.parquet")),
+    )
+    trials, notes = gather(world, plan, progress)
+    inputs = {name: run / name for name in _STAGES}
+    optional = {"retrievers": run / "retrievers" / MANIFEST, "fusion": run / "fusion.json"}
+    inputs |= {name: path for name, path in optional.items() if path.is_file()}
+    with new_folder(
+        out,
+        "report",
+        command=command,
+        settings=plan.settings(),
+        seed=plan.seed,
+        inputs={**inputs, **dict(plan.inputs())},
+        replace=replace,
+    ) as draft:
+        ranker, spreads = _load_ranker(run / "model", world, plan, trials, progress)
+        field, missing = _field(run, world, ranker, plan.seed)
+        return measure(
+            draft,
+            world,
+            trials,
+            field.contestants,
+            seed=plan.seed,
+            spreads=spreads,
+            notes=[*notes, *missing, _SAME_ROWS],
+            between=field.forget,
+            progress=progress,
+        )
+
+
+def evaluate_model(
+    model: Path,
+    dataset: Path,
+    plan: Plan,
+    out: Path,
+    *,
+    protocol: Protocol | str | None = None,
+    annotations: pl.DataFrame | None = None,
+    replace: bool = False,
+    command: str = "instructrec evaluate",
+    progress: Progress = SILENT,
+) -> Report:
+    """Measure a model alone: the row `instructrec-lm` of each scenario.
+
+    Args:
+        model: A model folder.
+        dataset: A dataset folder; another than the model was tuned on measures transfer.
+        plan: What is to be measured.
+        out: The report folder to make.
+        protocol: Must be the one the model was made under; taken from it when left out.
+        annotations: Preferences and intentions; written by the rules teacher where a scenario
+            needs them and there are none here.
+        replace: Whether a report that is there gives way.
+        command: For the manifest.
+        progress: Told how far it is.
+
+    Raises:
+        UsageError: See `evaluate_run`.
+        FolderError: A folder is missing, incomplete or of another kind.
+    """
+    refuse_serving(model)
+    chosen = same_protocol(read_manifest(model, "model"), model, protocol)
+    data = Dataset(dataset)
+    texts = annotations if annotations is not None else _texts(data, chosen, plan, progress)
+    world = World(data, chosen, Annotations.of(texts))
+    trials, notes = gather(world, plan, progress)
+    with new_folder(
+        out,
+        "report",
+        command=command,
+        settings=plan.settings(),
+        seed=plan.seed,
+        inputs={"model": model, "dataset": dataset, **dict(plan.inputs())},
+        replace=replace,
+    ) as draft:
+        ranker, spreads = _load_ranker(model, world, plan, trials, progress)
+        return measure(
+            draft,
+            world,
+            trials,
+            [Contestant(LM, "ours", _BOTH, ranker)],
+            seed=plan.seed,
+            spreads=spreads,
+            notes=notes,
+            progress=progress,
+        )
+
+
+def refuse_serving(folder: Path) -> None:
+    """Refuse what is fitted on all rows, test rows among them.
+
+    Raises:
+        UsageError: It is a retrievers-serving folder or lies in one.
+    """
+    if SERVING in folder.resolve().parts:
+        raise UsageError(
+            f"{folder} was fitted on all rows, test rows among them, so it is never evaluated",
+            "Name the run itself: its retrievers/ saw training rows alone",
+        )
+
+
+def same_protocol(
+    manifest: Mapping[str, Any], folder: Path, wanted: Protocol | str | None
+) -> Protocol:
+    """The protocol a folder was made under, which must be the wanted one.
+
+    Raises:
+        UsageError: It is another, or the folder does not say.
+    """
+    made = manifest.get("protocol")
+    if made is None:
+        raise UsageError(f"{folder} does not say which protocol it was made under", "Make it again")
+    if wanted is not None and Protocol.parse(wanted) != Protocol.parse(made):
+        raise UsageError(
+            f"{folder} was made under {made}, so {wanted} would test what it was trained on",
+            f"Evaluate with --protocol {made}, or make it anew with --protocol {wanted}",
+        )
+    return Protocol.parse(made)
+
+
+def _check_is_run(run: Path) -> None:
+    if run.is_dir() and (run / MANIFEST).is_file():
+        kind = read_manifest(run).get("kind")
+        raise UsageError(
+            f"{run} is a {kind}, not a run", "Name a run, or a model and a dataset after it"
+        )
+    for name in _STAGES:
+        if not (run / name).is_dir():
+            raise UsageError(
+                f"{run} is no run: it has no {name}/", "Make one by instructrec build or demo"
+            )
+
+
+def _texts(data: Dataset, protocol: Protocol, plan: Plan, progress: Progress) -> pl.DataFrame:
+    """What the rules teacher writes, where a scenario needs it."""
+    if all(single.axes[:2] == (("P1",), ("I0",)) for single in plan.singles()):
+        return pl.DataFrame(schema=ANNOTATION_SCHEMA)
+    from instructrec.instructions.annotate import annotate
+    from instructrec.instructions.teachers.rules import RulesTeacher
+
+    return annotate(data, protocol, RulesTeacher(), progress=progress).frame
+
+
+def _load_ranker(
+    folder: Path, world: World, plan: Plan, trials: Sequence[Trial], progress: Progress
+) -> tuple[Ranker, list[Spread]]:
+    """The ranker with a template for every scenario, and what each template reached."""
+    from instructrec.ranking.ranker import Ranker
+
+    ranker = Ranker.load(folder, world.dataset.catalogue)
+    spreads = []
+    for scenario in dict.fromkeys(trial.scenario for trial in trials):
+        if not plan.spread_users:
+            break
+        validation = validation_trial(world, plan, scenario)
+        if validation is not None:
+            spreads.append(measure_spread(ranker, validation, progress))
+    return with_templates(ranker, {spread.scenario: spread.used for spread in spreads}), spreads
+
+
+@dataclass(frozen=True, eq=False)
+class _Field:
+    """All who take part, and the memories they share."""
+
+    contestants: list[Contestant]
+    memories: list[Remembering]
+
+    def forget(self) -> None:
+        for memory in self.memories:
+            memory.forget()
+
+
+def _field(run: Path, world: World, ranker: Ranker, seed: int) -> tuple[_Field, list[str]]:
+    """Everybody who can take part, and a line about each who cannot."""
+    retrievers = run / "retrievers" if (run / "retrievers").is_dir() else None
+    material = Material(world.dataset, world.protocol, retrievers, seed)
+    baselines, notes = fit_baselines(material)
+    field = [Contestant(rival.name, "rival", rival.reads, rival) for rival in baselines]
+    lm = Remembering(ranker)
+    memories = [lm]
+    try:
+        field.append(Contestant("untuned", "rival", _BOTH, _untuned(run / "model", ranker)))
+    except InstructRecError as error:
+        notes.append(f"The untuned backbone is left out: {error}.")
+    ours = [Contestant(LM, "ours", _BOTH, lm)]
+    if retrievers is None or not (run / "fusion.json").is_file():
+        notes.append(f"{run} has no retrievers/ or fusion.json: there are no fused rows.")
+    else:
+        from instructrec.retrieval import load_retrievers
+
+        found = load_retrievers(retrievers, world.dataset.catalogue)
+        pieces: dict[str, Scorer] = {"lm": lm}
+        for name, retriever in found.items():
+            memories.append(Remembering(retriever))
+            pieces[name] = memories[-1]
+        without = Fusion.load(run / "fusion.json", pieces, without_lm=True)
+        field.append(Contestant(without.name, "rival", _BOTH, without))
+        fused = Fusion.load(run / "fusion.json", pieces)
+        ours.append(Contestant(fused.name, "ours", _BOTH, fused))
+    return _Field([*field, *ours], memories), notes
+
+
+def _untuned(model: Path, ranker: Ranker) -> Scorer:
+    """The backbone as it was before tuning, ranking in the same way."""
+    from instructrec.tuning import untuned
+
+    return type(ranker)(untuned(model), ranker.catalogue, ranker.bank, ranker.scoring)

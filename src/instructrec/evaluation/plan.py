@@ -1,0 +1,91 @@
+"""What an evaluation measures: scenarios, candidates, whose requests, how many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from instructrec.errors import UsageError
+from instructrec.evaluation.trials import CandidateList
+from instructrec.instructions.schema import Scenario
+from instructrec.negatives import TABLES, listed_users, read_table
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be measured.
+
+    Attributes:
+        scenarios: Alternatives are measured one by one.
+        candidates: Where candidates come from; each makes rows of its own.
+        users: Only these users' requests.
+        limit: At most so many requests a scenario, drawn at random.
+        seed: Seeds negatives, draws and bootstrap samples.
+        spread_users: Validation requests on which templates are measured; 0 leaves that out.
+    """
+
+    scenarios: tuple[Scenario, ...]
+    candidates: tuple[CandidateList, ...] = (CandidateList(),)
+    users: frozenset[str] | None = None
+    limit: int | None = None
+    seed: int = 0
+    spread_users: int = 200
+
+    def singles(self) -> list[Scenario]:
+        """Every single scenario, each once, in the order written."""
+        return list(dict.fromkeys(s for scenario in self.scenarios for s in scenario.singles()))
+
+    def settings(self) -> dict[str, Any]:
+        """Plain values for a manifest, where the files are named by their hashes as well."""
+        return {
+            "scenarios": [str(scenario) for scenario in self.scenarios],
+            "candidates": [source.describe(self.seed) for source in self.candidates],
+            "users": None if self.users is None else sorted(self.users),
+            "limit": self.limit,
+            "spread_users": self.spread_users,
+        }
+
+    def inputs(self) -> Iterator[tuple[str, Path]]:
+        """The candidates files, by role."""
+        for number, source in enumerate(self.candidates):
+            if source.path is not None:
+                yield f"candidates-{number}", source.path
+
+    def tested_users(self) -> set[str]:
+        """The users that the plan names as test users: no choice may look at them."""
+        named: set[str] = set(self.users or ())
+        for source in self.candidates:
+            if source.path is not None:
+                named |= listed_users(source.path, source.strategy)
+        return named
+
+
+def read_users(text: str | None) -> tuple[frozenset[str] | None, int | None]:
+    """What ``--users`` names: a number of requests at most, or a file of user ids.
+
+    Args:
+        text: A number, or the path of a file: one user id a line, or Parquet, CSV, TSV or JSON
+            lines with a column user_id.
+
+    Returns:
+        (users, limit); one of them is none, both where there is no text.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    if text is None:
+        return None, None
+    if text.isdecimal() and int(text) > 0:
+        return None, int(text)
+    path = Path(text)
+    if not path.is_file():
+        raise UsageError(f"{text!r} is neither a number of users nor a file", "Check --users")
+    if path.suffix.casefold() in TABLES:
+        frame = read_table(path)
+        if "user_id" not in frame.columns:
+            raise UsageError(f"{path} has no column 'user_id'", "Name it so")
+        return frozenset(str(user_id) for user_id in frame["user_id"].to_list()), None
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return frozenset(line.strip() for line in lines if line.strip()), None
