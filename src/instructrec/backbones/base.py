@@ -195,6 +195,18 @@ class Backbone(Protocol):
         """
         ...
 
+    def read(self, prompts: Sequence[Sequence[int]]) -> Any:
+        """See `likelihoods.TreeReader`."""
+        ...
+
+    def follow(self, memory: Any, tree: Any) -> Tensor:
+        """See `likelihoods.TreeReader`."""
+        ...
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """See `likelihoods.TreeReader`."""
+        ...
+
     def generate(self, prompts: Sequence[str], max_new_tokens: int = 128) -> list[str]:
         """Greedy text after each prompt, in words."""
         ...

@@ -168,7 +168,7 @@ def _score_bucket(
         rows = [row for row in range(len(trees)) if len(blocks[row]) > turn]
         groups = [np.concatenate(blocks[row][turn]) for row in rows]
         part = memory if len(rows) == len(trees) else memory.select(torch.tensor(rows))
-        hidden = reader.follow(part, _tree_input([trees[row] for row in rows], groups))
+        hidden = reader.follow(part, tree_input([trees[row] for row in rows], groups))
         fresh = np.concatenate(
             [
                 place * hidden.shape[1] + np.arange(len(blocks[row][turn][0]), len(group))
@@ -180,7 +180,13 @@ def _score_bucket(
     return forest.results(constrained)
 
 
-def _tree_input(trees: list[CandidateTree], groups: list[Ints]) -> TreeInput:
+def tree_input(trees: list[CandidateTree], groups: list[Ints]) -> TreeInput:
+    """Groups of nodes as what a backbone reads.
+
+    Args:
+        trees: One for each prompt.
+        groups: Of each tree the nodes to read, sorted, each with all nodes before it.
+    """
     shape = (len(trees), max(map(len, groups)))
     tokens, depths = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
     mask = np.broadcast_to(np.eye(shape[1], dtype=bool), (*shape, shape[1])).copy()

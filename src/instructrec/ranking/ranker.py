@@ -1,0 +1,270 @@
+"""The Ranker: instructions and candidates to scores, by the likelihood of a tuned model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from instructrec.backbones import Backbone, load
+from instructrec.data.catalogue import Catalogue
+from instructrec.errors import UsageError
+from instructrec.instructions.schema import Instruction, Scenario, TaskForm
+from instructrec.instructions.templating import Rendered, Template, TemplateBank, render
+from instructrec.protocols import Rows, Scores
+from instructrec.ranking.likelihood import Likelihood
+from instructrec.ranking.matching import CatalogueSearch
+from instructrec.ranking.scoring import SCORING, ScoringConfig
+
+Floats = NDArray[np.float64]
+
+_YES_NO = ("Yes", "No")
+
+
+class Ranker:
+    """Ranks items of a catalogue by what a language model says of them.
+
+    The candidates are left out of the prompt (unless ``scoring.list_candidates``), so that their
+    order cannot matter.
+
+    Args:
+        backbone: The language model.
+        catalogue: Whose rows the candidates are.
+        bank: The templates.
+        scoring: The rule and the template of each scenario.
+
+    Example:
+        ``Ranker.load(Path("runs/demo/model"), dataset.catalogue).rank(instructions, candidates)``
+    """
+
+    name = "lm"
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        catalogue: Catalogue,
+        bank: TemplateBank | None = None,
+        scoring: ScoringConfig | None = None,
+    ) -> None:
+        self.backbone = backbone
+        self.catalogue = catalogue
+        self.bank = bank or TemplateBank.load()
+        self.scoring = scoring or ScoringConfig()
+        self.likelihood = Likelihood(
+            backbone,
+            self.scoring.rule,
+            self.scoring.pmi_weight,
+            self.scoring.null_prompt,
+            self.scoring.max_tokens,
+        )
+
+    @classmethod
+    def load(
+        cls,
+        model: Path | str,
+        catalogue: Catalogue,
+        bank: TemplateBank | None = None,
+        dtype: str = "float32",
+    ) -> Ranker:
+        """Load a model folder, or any checkpoint `backbones.load` takes.
+
+        Args:
+            model: A folder with scoring.json; without one `ScoringConfig.untuned` holds.
+            catalogue: Whose rows the candidates are.
+            bank: The templates; the packaged ones when left out.
+            dtype: See `backbones.load`.
+
+        Raises:
+            ModelError: The model cannot be loaded.
+            FolderError: Its scoring.json is damaged.
+        """
+        return cls(load(model, dtype), catalogue, bank, load_scoring(model))
+
+    @cached_property
+    def titles(self) -> list[str]:
+        """Titles by row as prompts have them: on one line."""
+        return [" ".join(title.split()) for title in self.catalogue.titles]
+
+    def template(self, scenario: Scenario, asks: str = "item") -> Template | None:
+        """The template a scenario is asked by, None when nothing covers it.
+
+        The one of scoring.json, else the first that covers the scenario and asks directly, else
+        one that covers a part of what is known.
+        """
+        for wanted in (scenario, *_simpler(scenario)):
+            named = self.scoring.templates.get(str(wanted))
+            if named is not None and self.bank[named].asks == asks:
+                return self.bank[named]
+            if found := self.bank.covering(wanted, strategy="direct", asks=asks):
+                return found[0]
+        return None
+
+    def render(self, instruction: Instruction) -> Rendered:
+        """What the model reads when it ranks by this instruction.
+
+        Raises:
+            UsageError: No template covers its scenario (nothing is known of the request).
+        """
+        rendered = self._render(_reranking(instruction))
+        if rendered is None:
+            raise UsageError(
+                f"no template asks {instruction.scenario} for an item",
+                "Give a history, a preference or a wish",
+            )
+        return rendered
+
+    def _render(self, instruction: Instruction) -> Rendered | None:
+        template = self.template(instruction.scenario)
+        if template is None:
+            return None
+        if not self.scoring.list_candidates:
+            instruction = replace(instruction, candidates=())
+        return render(template, instruction)
+
+    def score(self, instructions: Sequence[Instruction], candidates: Rows) -> Scores:
+        """See `protocols.Scorer.score`."""
+        scores = np.where(candidates >= 0, 0.0, -np.inf).astype(np.float32)
+        asked = [self._render(_reranking(one)) for one in instructions]
+        lines = [line for line, rendered in enumerate(asked) if rendered is not None]
+        rows = [candidates[line][candidates[line] >= 0] for line in lines]
+        prompts = [rendered for rendered in asked if rendered is not None]
+        found = self.likelihood.score_texts(
+            prompts, [[self.titles[row] for row in line] for line in rows]
+        )
+        for line, values in zip(lines, found, strict=True):
+            scores[line, candidates[line] >= 0] = values
+        return scores
+
+    def rank(self, instructions: Sequence[Instruction], candidates: Rows) -> Rows:
+        """Candidates best first, ties by smaller row, -1 last.
+
+        Args:
+            instructions: n requests.
+            candidates: (n, candidates) catalogue rows, -1 where a list is shorter.
+        """
+        scores = self.score(instructions, candidates)
+        order = np.lexsort((candidates, -scores), axis=-1)
+        return np.take_along_axis(candidates, order, axis=-1)
+
+    def judge(self, instructions: Sequence[Instruction], titles: Sequence[str]) -> Floats:
+        """How likely each title is right for its instruction (T0).
+
+        Args:
+            instructions: n requests.
+            titles: n titles.
+
+        Returns:
+            (n,) probability of "Yes" among "Yes" and "No".
+
+        Raises:
+            UsageError: No T0 template covers an instruction.
+        """
+        prompts = [
+            self._ask(replace(one, task=TaskForm.POINTWISE, candidates=(title,)), "yes-no")
+            for one, title in zip(instructions, titles, strict=True)
+        ]
+        found = self._plain.score_texts(prompts, [_YES_NO] * len(prompts), "yes-no")
+        return np.array([_share(values)[0] for values in found])
+
+    def compare(
+        self, instructions: Sequence[Instruction], pairs: Sequence[Sequence[str]]
+    ) -> Floats:
+        """How likely the first title of each pair is chosen over the second (T1).
+
+        Each pair is asked in both orders and the two answers are averaged, so that naming the
+        titles the other way round gives exactly one minus the probability.
+
+        Args:
+            instructions: n requests.
+            pairs: n pairs of titles.
+
+        Returns:
+            (n,) probabilities.
+
+        Raises:
+            UsageError: No T1 template covers an instruction.
+        """
+        prompts, answers = [], []
+        for one, pair in zip(instructions, pairs, strict=True):
+            for order in (tuple(pair), tuple(pair[::-1])):
+                asked = replace(one, task=TaskForm.PAIRWISE, candidates=order)
+                prompts.append(self._ask(asked, "which"))
+                answers.append(tuple(pair))
+        found = self.likelihood.score_texts(prompts, answers, "which")
+        shares = np.array([_share(values)[0] for values in found])
+        return np.asarray(shares.reshape(-1, 2).mean(axis=1))
+
+    def find(
+        self,
+        instruction: Instruction,
+        k: int = 1,
+        allowed: NDArray[np.bool_] | None = None,
+        beam: int = 20,
+    ) -> tuple[Rows, Scores]:
+        """The best items of the whole catalogue (T2), by beam search along its titles.
+
+        Args:
+            instruction: One request.
+            k: How many items; fewer come back only where fewer are allowed.
+            allowed: (items,) which rows may be answered; all when left out.
+            beam: How many beginnings of titles are followed at a time.
+
+        Returns:
+            Rows best first (ties by smaller row) and their scores by the model's rule.
+
+        Raises:
+            UsageError: No template covers the instruction.
+        """
+        matching = replace(instruction, task=TaskForm.MATCHING, candidates=())
+        template = self.template(matching.scenario)
+        rendered = self.render(instruction) if template is None else render(template, matching)
+        return self._search.find(rendered, k, allowed, beam)
+
+    @cached_property
+    def _search(self) -> CatalogueSearch:
+        return CatalogueSearch(self.likelihood, self.titles)
+
+    @cached_property
+    def _plain(self) -> Likelihood:
+        return Likelihood(self.backbone, "sum", max_tokens=self.scoring.max_tokens)
+
+    def _ask(self, instruction: Instruction, asks: str) -> Rendered:
+        template = self.template(instruction.scenario, asks)
+        if template is None:
+            raise UsageError(
+                f"no template asks {instruction.scenario} for {asks}",
+                "Give a history, a preference or a wish",
+            )
+        return render(template, instruction)
+
+
+def load_scoring(model: Path | str) -> ScoringConfig:
+    """The scoring.json of a model folder, `ScoringConfig.untuned` where there is none."""
+    folder = Path(model)
+    return ScoringConfig.load(folder) if (folder / SCORING).is_file() else ScoringConfig.untuned()
+
+
+def _reranking(instruction: Instruction) -> Instruction:
+    """The same request as one that chooses among candidates."""
+    if instruction.task in (TaskForm.RERANKING, TaskForm.MATCHING):
+        return instruction
+    return replace(instruction, task=TaskForm.RERANKING, candidates=())
+
+
+def _simpler(scenario: Scenario) -> list[Scenario]:
+    """Scenarios that leave a part of what is known aside, nearest first."""
+    (preference,), (intention,), (task,) = scenario.axes
+    intentions = [intention, *({"I1": "I2", "I2": "I1"}.get(intention, ""),)]
+    preferences = [preference, *(preference.split("+") if "+" in preference else ())]
+    if intention != "I0" and preference != "P0":
+        preferences.append("P0")
+    return [Scenario(((p,), (i,), (task,))) for p in preferences for i in intentions if i][1:]
+
+
+def _share(scores: Floats) -> Floats:
+    odds = np.exp(scores - scores.max())
+    return np.asarray(odds / odds.sum())
