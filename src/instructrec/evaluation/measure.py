@@ -112,7 +112,7 @@ def row_of(outcome: Outcome, seed: int) -> Row:
     return Row(
         scenario=str(trial.scenario),
         protocol=trial.protocol.value,
-        candidates=trial.source.describe(seed),
+        candidates=trial.description,
         model=contestant.name,
         kind=contestant.kind,
         reads=tuple(name for name in _INPUTS if name in read),
@@ -147,7 +147,7 @@ def compare(outcomes: Sequence[Outcome], seed: int) -> list[Comparison]:
                 Comparison(
                     scenario=str(trial.scenario),
                     protocol=trial.protocol.value,
-                    candidates=trial.source.describe(seed),
+                    candidates=trial.description,
                     model=ours,
                     other=other,
                     metric=HEADLINE,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +16,13 @@ from instructrec.evaluation.baselines import Input, Material, fit_baselines
 from instructrec.evaluation.evaluate import World, gather, measure, validation_trial
 from instructrec.evaluation.measure import Contestant
 from instructrec.evaluation.memory import Remembering
-from instructrec.evaluation.plan import Plan
+from instructrec.evaluation.plan import SPREAD_USERS, Plan
 from instructrec.evaluation.report import LM, Report, Spread
 from instructrec.evaluation.templates import measure_spread, with_templates
-from instructrec.evaluation.trials import Trial
+from instructrec.evaluation.trials import CandidateList, Trial
 from instructrec.folders import MANIFEST, new_folder, read_manifest
 from instructrec.instructions.annotations import ANNOTATION_SCHEMA, Annotations
+from instructrec.instructions.schema import Scenario
 from instructrec.protocols import SILENT, Progress, Scorer
 from instructrec.ranking.fusion import Fusion
 
@@ -39,10 +40,15 @@ _SAME_ROWS = (
 
 def evaluate_run(
     run: Path,
-    plan: Plan,
+    scenarios: Sequence[Scenario],
     out: Path,
     *,
     protocol: Protocol | str | None = None,
+    candidates: Sequence[CandidateList] | None = None,
+    users: Collection[str] | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    spread_users: int = SPREAD_USERS,
     replace: bool = False,
     command: str = "instructrec evaluate",
     progress: Progress = SILENT,
@@ -55,9 +61,14 @@ def evaluate_run(
 
     Args:
         run: A folder with dataset/, corpus/, model/, retrievers/ and fusion.json.
-        plan: What is to be measured.
+        scenarios: What is to be measured; alternatives are measured one by one.
         out: The report folder to make.
         protocol: Must be the one the run was made under; taken from it when left out.
+        candidates: Where candidates come from, each for rows of its own; 1 + 9 uniform by default.
+        users: Only these users' requests.
+        limit: At most so many requests a scenario, drawn at random.
+        seed: Seeds negatives, draws and bootstrap samples.
+        spread_users: Validation requests on which templates are measured; 0 leaves that out.
         replace: Whether a report that is there gives way.
         command: For the manifest.
         progress: Told how far it is.
@@ -67,6 +78,14 @@ def evaluate_run(
             run or holds what is fitted on test rows.
         FolderError: A stage is missing or incomplete.
     """
+    plan = Plan(
+        tuple(scenarios),
+        tuple(candidates or (CandidateList(),)),
+        None if users is None else frozenset(users),
+        limit,
+        seed,
+        spread_users,
+    )
     refuse_serving(run)
     _check_is_run(run)
     manifests = {name: read_manifest(run / name) for name in _STAGES}
@@ -108,11 +127,16 @@ def evaluate_run(
 def evaluate_model(
     model: Path,
     dataset: Path,
-    plan: Plan,
+    scenarios: Sequence[Scenario],
     out: Path,
     *,
     protocol: Protocol | str | None = None,
+    candidates: Sequence[CandidateList] | None = None,
+    users: Collection[str] | None = None,
+    limit: int | None = None,
     annotations: pl.DataFrame | None = None,
+    seed: int = 0,
+    spread_users: int = SPREAD_USERS,
     replace: bool = False,
     command: str = "instructrec evaluate",
     progress: Progress = SILENT,
@@ -122,11 +146,16 @@ def evaluate_model(
     Args:
         model: A model folder.
         dataset: A dataset folder; another than the model was tuned on measures transfer.
-        plan: What is to be measured.
+        scenarios: What is to be measured; alternatives are measured one by one.
         out: The report folder to make.
         protocol: Must be the one the model was made under; taken from it when left out.
+        candidates: Where candidates come from, each for rows of its own; 1 + 9 uniform by default.
+        users: Only these users' requests.
+        limit: At most so many requests a scenario, drawn at random.
         annotations: Preferences and intentions; written by the rules teacher where a scenario
             needs them and there are none here.
+        seed: Seeds negatives, draws and bootstrap samples.
+        spread_users: Validation requests on which templates are measured; 0 leaves that out.
         replace: Whether a report that is there gives way.
         command: For the manifest.
         progress: Told how far it is.
@@ -135,6 +164,14 @@ def evaluate_model(
         UsageError: See `evaluate_run`.
         FolderError: A folder is missing, incomplete or of another kind.
     """
+    plan = Plan(
+        tuple(scenarios),
+        tuple(candidates or (CandidateList(),)),
+        None if users is None else frozenset(users),
+        limit,
+        seed,
+        spread_users,
+    )
     refuse_serving(model)
     chosen = same_protocol(read_manifest(model, "model"), model, protocol)
     data = Dataset(dataset)

@@ -12,6 +12,9 @@ from instructrec.evaluation.trials import CandidateList
 from instructrec.instructions.schema import Scenario
 from instructrec.negatives import TABLES, listed_users, read_table
 
+SPREAD_USERS = 200
+"""Validation requests on which every template is tried."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -31,7 +34,7 @@ class Plan:
     users: frozenset[str] | None = None
     limit: int | None = None
     seed: int = 0
-    spread_users: int = 200
+    spread_users: int = SPREAD_USERS
 
     def singles(self) -> list[Scenario]:
         """Every single scenario, each once, in the order written."""

@@ -62,6 +62,7 @@ class Trial:
         requests: n requests.
         candidates: (n, 1 + negatives) rows, column 0 the target, -1 where a list is shorter.
         source: Where the candidates come from.
+        seed: What seeded them.
     """
 
     scenario: Scenario
@@ -69,6 +70,12 @@ class Trial:
     requests: Requests
     candidates: Rows
     source: CandidateList
+    seed: int = 0
+
+    @property
+    def description(self) -> str:
+        """The candidates in one phrase."""
+        return self.source.describe(self.seed)
 
 
 def make_trial(
@@ -111,7 +118,7 @@ def make_trial(
         dataset, protocol, split, scenario, texts, limit=limit, users=users, seed=seed
     )
     requests, candidates = _with_candidates(dataset, requests, source, seed)
-    return Trial(scenario, protocol, requests, candidates, source)
+    return Trial(scenario, protocol, requests, candidates, source, seed)
 
 
 def _with_candidates(

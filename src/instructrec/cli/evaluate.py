@@ -1,0 +1,149 @@
+"""`instructrec evaluate`: a run beside its rivals, or a model alone, into a report folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from instructrec.cli.app import JsonFlag, emit, new_app
+from instructrec.cli.progress import make_progress
+from instructrec.errors import UsageError
+
+if TYPE_CHECKING:
+    from instructrec.evaluation import CandidateList, Report, Row
+
+app = new_app()
+
+
+@app.command()
+def evaluate(
+    what: Annotated[
+        Path, typer.Argument(help="A run; or a model, followed by a dataset.", metavar="RUN|MODEL")
+    ],
+    dataset: Annotated[
+        Path | None, typer.Argument(help="After a model: what it is asked about.")
+    ] = None,
+    scenario: Annotated[
+        list[str], typer.Option(help='Such as "P1,I0,T3" or "P0,I1/I2,T3"; may be repeated.')
+    ] = ...,  # type: ignore[assignment]
+    out: Annotated[Path, typer.Option(help="The report folder to make.")] = ...,  # type: ignore[assignment]
+    protocol: Annotated[
+        str | None,
+        typer.Option(help="leave-one-out, items or time: the one the run was made under."),
+    ] = None,
+    candidates: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A file of user_id and candidates, best first; may be repeated. "
+            "Left out: drawn uniformly."
+        ),
+    ] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="Which lists of the candidates file.")
+    ] = None,
+    first: Annotated[int, typer.Option(min=1, help="How many candidates beside the target.")] = 9,
+    drop_history: Annotated[
+        bool, typer.Option("--drop-history", help="Drop what the user had from the file's lists.")
+    ] = False,
+    users: Annotated[
+        str | None,
+        typer.Option(help="So many requests, drawn at random; or a file of user ids."),
+    ] = None,
+    corpus: Annotated[
+        Path | None,
+        typer.Option(help="With a model: a corpus whose preferences and intentions are taken."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seeds negatives, draws and intervals.")] = 0,
+    spread_users: Annotated[
+        int, typer.Option(min=0, help="Validation requests each template is tried on; 0: none.")
+    ] = 200,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Let a report that is there give way.")
+    ] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Measure a run beside its rivals, or a model alone, on test requests.
+
+    Example: `instructrec evaluate runs/demo --scenario "P1/P2,I0,T3" --out report`
+
+    A model: `instructrec evaluate model dataset --scenario "P1,I0,T3" --candidates lists.parquet
+    --strategy random --first 9 --out report`
+    """
+    from instructrec.evaluation import evaluate_model, evaluate_run
+    from instructrec.evaluation.plan import read_users
+    from instructrec.instructions.schema import Scenario
+
+    if dataset is None and corpus is not None:
+        raise UsageError("--corpus goes with a model", "A run has a corpus of its own")
+    named, limit = read_users(users)
+    common: dict[str, Any] = {
+        "scenarios": [Scenario.parse(text) for text in scenario],
+        "out": out,
+        "protocol": protocol,
+        "candidates": _sources(candidates or [], strategy, first, drop_history),
+        "users": named,
+        "limit": limit,
+        "seed": seed,
+        "spread_users": spread_users,
+        "replace": replace,
+        "progress": make_progress(),
+    }
+    if dataset is None:
+        report = evaluate_run(what, **common)
+    else:
+        report = evaluate_model(what, dataset, annotations=_annotations(corpus), **common)
+    emit({"out": str(out), **report.model_dump(mode="json")}, _page(report, out), as_json=json)
+
+
+def _sources(
+    files: list[Path], strategy: str | None, first: int, drop_history: bool
+) -> list[CandidateList]:
+    """Where the candidates come from.
+
+    Raises:
+        UsageError: An option speaks of a file and there is none.
+    """
+    from instructrec.evaluation import CandidateList
+
+    if not files:
+        for flag, given in (("--strategy", strategy), ("--drop-history", drop_history)):
+            if given:
+                raise UsageError(f"{flag} is about a candidates file", "Add --candidates FILE")
+        return [CandidateList(first=first)]
+    return [CandidateList(path, strategy, first, drop_history) for path in files]
+
+
+def _annotations(corpus: Path | None) -> Any:
+    if corpus is None:
+        return None
+    from instructrec.instructions.corpus import Corpus
+
+    return Corpus(corpus).annotations
+
+
+def _page(report: Report, out: Path) -> RenderableType:
+    """The tables of a report, the first line above them and the folder below."""
+    tables = [_table(rows) for _, rows in report.tables()]
+    return Group(report.summary, *tables, f"The report: {out / 'report.md'}")
+
+
+def _table(rows: list[Row]) -> Table:
+    first = rows[0]
+    title = f"⟨{first.scenario}⟩ {first.protocol}, {first.users:,} requests, {first.candidates}"
+    table = Table(title=title, title_justify="left")
+    table.add_column("model")
+    table.add_column("reads")
+    for name in first.metrics:
+        table.add_column(name, justify="right")
+    table.add_column("HR@1, 95 %", justify="right")
+    for row in rows:
+        low, high = row.interval["HR@1"]
+        values = [f"{value:.4f}" for value in row.metrics.values()]
+        style = "bold" if row.kind == "ours" else None
+        reads = " + ".join(row.reads) or "–"
+        table.add_row(row.model, reads, *values, f"{low:.4f} to {high:.4f}", style=style)
+    return table
