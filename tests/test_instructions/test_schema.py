@@ -44,7 +44,7 @@ def test_brackets_spaces_and_the_papers_table_7_are_understood() -> None:
     "text", ["", "P1", "P1,I0", "P9,I0,T3", "P1,I0,T3,T2", "P1/P1,I0,T3", "T3,I0,P1"]
 )
 def test_what_is_no_scenario_is_refused_with_the_cure(text: str) -> None:
-    with pytest.raises(UsageError, match="is not a scenario. Write preference"):
+    with pytest.raises(UsageError, match="is not a scenario"):
         Scenario.parse(text)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -138,21 +138,30 @@ class Corpus:
         """How many rows a split has."""
         return int(self.manifest["rows"][split])
 
-    def example(self, row: Mapping[str, Any], epoch: int) -> Example:
-        """Render a row with the template of this epoch.
-
-        Args:
-            row: One row by column name.
-            epoch: Counted from 0.
-        """
-        return make_example(self.bank, row, epoch)
+    def example(
+        self, row: Mapping[str, Any], epoch: int, *, list_candidates: bool = True
+    ) -> Example:
+        """Render a row with the template of this epoch (see `make_example`)."""
+        return make_example(self.bank, row, epoch, list_candidates=list_candidates)
 
 
-def make_example(bank: TemplateBank, row: Mapping[str, Any], epoch: int) -> Example:
-    """Render a row with the template drawn by hash(seed, row, epoch) from all that fit it."""
+def make_example(
+    bank: TemplateBank, row: Mapping[str, Any], epoch: int, *, list_candidates: bool = True
+) -> Example:
+    """Render a row with the template drawn by hash(seed, row, epoch) from all that fit it.
+
+    Args:
+        bank: The templates.
+        row: One row by column name.
+        epoch: Counted from 0.
+        list_candidates: Whether a reranking prompt names its candidates, as the paper's do. Left
+            out, their order cannot matter and the prompt is a third as long.
+    """
     pool = pool_of(bank, row["scenario"], row["strategy"], row["asks"])
     template = pool[stable_hash(row["seed"], row["row"], epoch) % len(pool)]
     instruction = instruction_of(row)
+    if not list_candidates and instruction.task is TaskForm.RERANKING:
+        instruction = replace(instruction, candidates=())
     rendered = render(template, instruction, item=row["item"])
     response = render_response(template, instruction, item=row["item"], answer=row["answer"])
     return Example(instruction, rendered, response, template.id)
@@ -160,12 +169,13 @@ def make_example(bank: TemplateBank, row: Mapping[str, Any], epoch: int) -> Exam
 
 def pool_of(bank: TemplateBank, scenario: str, strategy: str, asks: str) -> list[Template]:
     """The templates a row may be worded by, in order of id."""
-    pools: dict[tuple[str, str, str], list[Template]] = bank.__dict__.setdefault("_pools", {})
-    key = (scenario, strategy, asks)
-    if key not in pools:
-        found = bank.covering(Scenario.parse(scenario), strategy=strategy, asks=asks)
-        pools[key] = sorted(found, key=lambda template: template.id)
-    return pools[key]
+    return list(_pool(bank, scenario, strategy, asks))
+
+
+@lru_cache(maxsize=4096)
+def _pool(bank: TemplateBank, scenario: str, strategy: str, asks: str) -> tuple[Template, ...]:
+    found = bank.covering(Scenario.parse(scenario), strategy=strategy, asks=asks)
+    return tuple(sorted(found, key=lambda template: template.id))
 
 
 def instruction_of(row: Mapping[str, Any]) -> Instruction:

@@ -13,10 +13,11 @@ from instructrec.instructions.schema import Intention, IntentionKind
 from instructrec.protocols import Condition, Filters
 
 _NUMBER = r"(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)"
-_MONEY = rf"(?:[$€£¥]\s?|(?:usd|eur|gbp)\s)?{_NUMBER}(\s?(?:[$€£¥]|dollars?|euros?|pounds?|bucks|usd|eur|gbp))?"
+_CURRENCY = r"(?:[$€£¥]|dollars?|euros?|pounds?|bucks|usd|eur|gbp)"
+_MONEY = rf"(?:[$€£¥]\s?|(?:usd|eur|gbp)\s)?{_NUMBER}(\s?{_CURRENCY})?"
 _AT_MOST = re.compile(
-    rf"\b(?:under|below|less than|cheaper than|no more than|not more than|at most|up to|max(?:imum)?"
-    rf"(?: of)?|within)\s+{_MONEY}(?![\w%])",
+    r"\b(?:under|below|less than|cheaper than|no more than|not more than|at most|up to|within|"
+    rf"max(?:imum)?(?: of)?)\s+{_MONEY}(?![\w%])",
     re.IGNORECASE,
 )
 _AT_LEAST = re.compile(

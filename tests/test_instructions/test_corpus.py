@@ -1,0 +1,252 @@
+"""A corpus holds what the paper asks for, and nothing that lies after the split point."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from instructrec.data.dataset import Dataset, Tables, write_tables
+from instructrec.errors import DataError
+from instructrec.folders import new_folder
+from instructrec.instructions.annotate import annotate, names_title
+from instructrec.instructions.annotations import ANNOTATION_SCHEMA, Annotations
+from instructrec.instructions.builder import CorpusConfig, build_corpus
+from instructrec.instructions.corpus import Corpus, instruction_of
+from instructrec.instructions.requests import make_requests
+from instructrec.instructions.schema import Scenario
+from instructrec.instructions.summary import describe_corpus
+from instructrec.instructions.teachers.base import Ask
+
+USERS, ITEMS = 40, 60
+
+
+class Echo:
+    """A teacher that tells all it was told, so that any leak shows; sometimes it names titles."""
+
+    name = "echo"
+
+    def __init__(self, careless: bool = False) -> None:
+        self.careless = careless
+
+    def write(self, asks: Sequence[Ask]) -> list[str]:
+        return [self._text(ask) for ask in asks]
+
+    def _text(self, ask: Ask) -> str:
+        if ask.kind == "preference":
+            seen = " ".join(item.categories[-1] for item in ask.history)
+            return f"{ask.view} likes {seen}"
+        assert ask.item is not None
+        if self.careless and ask.seed % 2:
+            return f"I want {ask.item.title.upper()}!"
+        return ", ".join(ask.item.categories) if ask.view == "specific" else f"wants {ask.review}"
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    rng = np.random.default_rng(5)
+    ids = [f"i{number:02}" for number in range(ITEMS)]
+    items = pl.DataFrame(
+        {
+            "item_id": ids,
+            "title": [f"Thing number {number}" for number in range(ITEMS)],
+            "categories": [["Shop", f"mark{number}"] for number in range(ITEMS)],
+        }
+    )
+    events = [
+        (f"u{user:02}", ids[item], place + 1, f"review{item} of u{user:02}")
+        for user in range(USERS)
+        for place, item in enumerate(rng.permutation(ITEMS)[: 3 + user % 25])
+    ]
+    frame = pl.DataFrame(events, schema=["user_id", "item_id", "timestamp", "review"], orient="row")
+    queries = pl.DataFrame(
+        {
+            "query_id": [f"q{number:02}" for number in range(ITEMS)],
+            "text": [f"query for mark{number}" for number in range(ITEMS)],
+            "item_id": ids,
+            "relevance": [1.0] * ITEMS,
+        }
+    )
+    out = tmp_path_factory.mktemp("data") / "d"
+    with new_folder(out, "dataset", command="test") as draft:
+        write_tables(draft, Tables(items.lazy(), frame.lazy(), queries.lazy()))
+    return Dataset(out)
+
+
+@pytest.fixture(scope="module", params=["leave-one-out", "items", "time"])
+def corpus(request: pytest.FixtureRequest, dataset: Dataset, tmp_path_factory) -> Corpus:
+    out = tmp_path_factory.mktemp("corpora") / request.param
+    rates = dict.fromkeys(CorpusConfig().rates, 1.0)
+    return build_corpus(dataset, Echo(), out, CorpusConfig(protocol=request.param, rates=rates))
+
+
+def _held_out(dataset: Dataset, corpus: Corpus) -> dict[str, set[str]]:
+    """What training may not know, by user; under the item split the same for all."""
+    split = dataset.split(corpus.protocol)
+    later = split.events.filter(pl.col("split") != "train")
+    if corpus.protocol == "items":
+        foreign = set(split.items.filter(pl.col("split") != "train")["item_id"])
+        return {user: foreign for user in later["user_id"].unique()}
+    return {user: set(part["item_id"]) for (user,), part in later.group_by("user_id")}
+
+
+def test_no_training_row_knows_anything_after_the_split_point(
+    dataset: Dataset, corpus: Corpus
+) -> None:
+    held_out = _held_out(dataset, corpus)
+    marks = {item: f"mark{int(item[1:])}" for item in dataset.catalogue.item_ids}
+    rows = corpus.rows("train")
+    assert rows.height > USERS * 5
+    for row in rows.iter_rows(named=True):
+        later = held_out.get(row["user_id"], set()) if row["user_id"] else set()
+        assert not later & set(row["history_ids"])
+        assert row["item_id"] not in later
+        words = set(f"{row['preference']} {row['intention']}".replace(",", " ").split())
+        assert not {marks[item] for item in later} & words
+        assert not {f"review{int(item[1:])}" for item in later} & words
+
+
+def test_under_the_item_split_no_training_text_names_a_held_out_item(dataset: Dataset) -> None:
+    out = dataset.folder.parent / "items-corpus"
+    config = CorpusConfig(protocol="items", rates=dict.fromkeys(CorpusConfig().rates, 1.0))
+    corpus = build_corpus(dataset, Echo(), out, config, replace=True)
+    split = dataset.split("items").items.filter(pl.col("split") != "train")
+    titles = {dataset.catalogue.titles[row] for row in dataset.catalogue.rows(split["item_id"])}
+    for row in corpus.rows("train").iter_rows(named=True):
+        named = {line.split(". ", 1)[-1].strip("- ") for line in row["instruction"].splitlines()}
+        assert not titles & named
+        assert row["response"] not in titles
+
+
+def test_the_history_lies_before_the_target_and_is_at_most_nineteen(
+    dataset: Dataset, corpus: Corpus
+) -> None:
+    order = dataset.sequences
+    ids = dataset.catalogue.item_ids
+    for split in ("train", "validation", "test"):
+        for row in corpus.rows(split).filter(pl.col("user_id").is_not_null()).iter_rows(named=True):
+            everything = [ids[at] for at in order[order.index[row["user_id"]]]]
+            before = everything[: everything.index(row["item_id"])]
+            assert len(row["history_ids"]) <= 19
+            assert set(row["history_ids"]) <= set(before)
+
+
+def test_no_intention_and_no_preference_contains_the_targets_title(dataset: Dataset) -> None:
+    made = annotate(dataset, "leave-one-out", Echo(careless=True))
+    titles = dict(zip(dataset.catalogue.item_ids, dataset.catalogue.titles, strict=True))
+    assert made.leaked > 0
+    for item_id, text in made.frame.select("item_id", "text").drop_nulls().iter_rows():
+        assert titles[item_id].casefold() not in text.casefold()
+
+
+def test_negatives_depend_on_the_user_alone(dataset: Dataset, corpus: Corpus) -> None:
+    rows = corpus.rows("train").filter(pl.col("task") == "T3", pl.col("strategy") == "direct")
+    lists = rows.with_columns(pl.col("candidate_ids").list.sort()).filter(
+        pl.col("user_id").is_not_null()
+    )
+    assert (
+        lists.group_by("user_id").agg(pl.col("candidate_ids").n_unique())["candidate_ids"].to_list()
+        == [1] * lists["user_id"].n_unique()
+    )
+    places = [row["candidate_ids"].index(row["item_id"]) for row in rows.iter_rows(named=True)]
+    assert len(set(places)) == 10
+    assert rows["candidate_ids"].list.n_unique().to_list() == [10] * rows.height
+
+
+def test_judging_rows_are_answered_rightly(corpus: Corpus) -> None:
+    rows = corpus.rows("train").filter(pl.col("strategy") == "direct")
+    judged = rows.filter(pl.col("task") == "T0")
+    right = pl.col("candidate_ids").list.first() == pl.col("item_id")
+    assert judged.filter(right)["response"].unique().to_list() == ["Yes"]
+    assert judged.filter(~right)["response"].unique().to_list() == ["No"]
+    assert 0.3 < judged.select(right.mean()).item() < 0.7
+    pairs = rows.filter(pl.col("task") == "T1")
+    assert (pairs["response"] == pairs["item"]).all()
+    assert 0.3 < pairs.select(right.mean()).item() < 0.7
+
+
+def test_a_row_reads_back_as_the_example_it_was_written_as(corpus: Corpus) -> None:
+    for row in corpus.rows("train").head(200).iter_rows(named=True):
+        example = corpus.example(row, 0)
+        assert example.rendered.text == row["instruction"]
+        assert example.response == row["response"]
+        assert example.template == row["template"]
+        assert example.instruction == instruction_of(row)
+        titles = [example.rendered.text[a:b] for a, b in example.rendered.title_spans]
+        assert set(titles) <= set(row["history"])
+
+
+def test_the_template_changes_from_epoch_to_epoch(corpus: Corpus) -> None:
+    rows = corpus.rows("train").filter(pl.col("task") == "T3").head(20).to_dicts()
+    drawn = [[corpus.example(row, epoch).template for epoch in range(8)] for row in rows]
+    assert all(len(set(templates)) > 1 for templates in drawn)
+    assert drawn == [[corpus.example(row, epoch).template for epoch in range(8)] for row in rows]
+
+
+def test_candidates_left_out_are_nowhere_in_the_prompt(corpus: Corpus) -> None:
+    row = (
+        corpus.rows("train")
+        .filter(pl.col("task") == "T3", pl.col("strategy") == "direct")
+        .to_dicts()[0]
+    )
+    text = corpus.example(row, 0, list_candidates=False).rendered.text
+    assert not [title for title in row["candidates"] if names_title(text, title)]
+
+
+def test_the_same_seed_gives_the_same_bytes(dataset: Dataset, tmp_path: Path) -> None:
+    one = build_corpus(dataset, Echo(), tmp_path / "one")
+    two = build_corpus(dataset, Echo(), tmp_path / "two")
+    other = build_corpus(dataset, Echo(), tmp_path / "three", CorpusConfig(seed=1))
+    assert one.manifest == two.manifest
+    assert one.manifest["files"]["train.parquet"] != other.manifest["files"]["train.parquet"]
+
+
+def test_every_kind_of_row_is_there_and_described(corpus: Corpus) -> None:
+    told = describe_corpus(corpus)
+    strategies = {entry["strategy"] for entry in told["counts"]}
+    assert strategies == {"direct", "turned-around", "relatedness", "chain-of-thought"}
+    assert {entry["scenario"][-2:] for entry in told["counts"]} == {"T0", "T1", "T2", "T3"}
+    used = {entry["template"] for entry in told["counts"]}
+    assert len(used) >= 40
+    assert sum(entry["rows"] for entry in told["counts"]) == sum(told["rows"].values())
+    assert {entry["view"] for entry in told["texts"]} >= {"overall", "what_i_want", "specific"}
+
+
+def test_a_preference_for_a_later_split_is_never_told_to_an_earlier_one() -> None:
+    rows = [("u", None, "preference", "overall", "validation", "later")]
+    texts = Annotations.of(pl.DataFrame(rows, schema=ANNOTATION_SCHEMA, orient="row"))
+    assert texts.preference("u", "train") == {}
+    assert texts.preference("u", "test") == {"overall": "later"}
+
+
+def test_a_scenario_without_data_says_what_is_missing(dataset: Dataset, tmp_path: Path) -> None:
+    config = CorpusConfig(scenarios=("P2,I0,T3",))
+    nothing = pl.DataFrame(schema=ANNOTATION_SCHEMA)
+    with pytest.raises(DataError, match="no training row"):
+        build_corpus(dataset, None, tmp_path / "c", config, annotations=nothing)
+    assert not (tmp_path / "c").exists()
+
+
+def test_requests_of_search_know_no_user(dataset: Dataset, corpus: Corpus) -> None:
+    found = make_requests(
+        dataset, corpus.protocol, "test", Scenario.parse("P0,I2,T3"), corpus.annotations
+    )
+    assert len(found) > 0
+    assert all(instruction.user_id is None for instruction in found.instructions)
+    assert all(not instruction.preference.history for instruction in found.instructions)
+    if corpus.protocol == "items":
+        assert found.keys[0].startswith("q")
+    else:
+        assert found.keys == found.user_ids
+
+
+def test_requests_are_the_test_rows_of_the_corpus(dataset: Dataset, corpus: Corpus) -> None:
+    scenario = Scenario.parse("P1,I1,T3")
+    found = make_requests(dataset, corpus.protocol, "test", scenario, corpus.annotations)
+    rows = corpus.rows("test").filter(pl.col("scenario") == str(scenario))
+    assert found.item_ids == rows["item_id"].to_list()
+    assert [i.intention.text for i in found.instructions] == rows["intention"].to_list()
+    assert [list(i.preference.history) for i in found.instructions] == rows["history"].to_list()
