@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import polars as pl
@@ -22,10 +22,15 @@ from instructrec.protocols import SILENT, Filters, Progress, Retriever, Rows, Sc
 from instructrec.ranking.fusion import Fusion
 from instructrec.reasons import Reasons
 
+if TYPE_CHECKING:
+    from instructrec.ranking.ranker import Ranker
+
 POOL = 100
 """Candidates that retrieval hands to ranking."""
 TYPICAL = 200
 """Items that a judged one is compared with."""
+NAMED = 20
+"""Items that the language model names of the whole catalogue for T2."""
 _FUSED_PLACES = 60
 """Places are summed as 1 / (60 + place), the customary constant of reciprocal rank fusion."""
 _FACTS = ("brand", "price", "currency", "categories", "url", "in_stock")
@@ -57,7 +62,7 @@ class Recommender:
     """
 
     def __init__(
-        self, dataset: Dataset, retrievers: Mapping[str, Retriever], lm: Any, fusion_file: Path
+        self, dataset: Dataset, retrievers: Mapping[str, Retriever], lm: Ranker, fusion_file: Path
     ) -> None:
         self.dataset = dataset
         self.catalogue: Catalogue = dataset.catalogue
@@ -273,19 +278,40 @@ class Recommender:
         if not len(rows):
             limits = " and ".join(asked.limits) or "these limits"
             return replace(answer, notes=(*answer.notes, f"no item meets {limits}"))
+        if form is TaskForm.MATCHING:
+            rows = self._matching(asked, rows, evidence)
         items = self._ranked(asked.instruction, rows, evidence)
         if form is TaskForm.POINTWISE:
             return self._judged(answer, asked, items, evidence)
         if form is TaskForm.PAIRWISE:
-            chances = _softmax(np.array([item.score for item in items]))
-            pair = tuple(
-                replace(item, probability=round(float(chance), 4))
-                for item, chance in zip(items, chances, strict=True)
-            )
+            pair = self._compared(asked.instruction, items, evidence)
             return replace(answer, items=pair, answer=pair[0].title)
         if form is TaskForm.MATCHING:
             return replace(answer, items=tuple(items[:1]), answer=items[0].title)
         return replace(answer, items=tuple(items[:k]))
+
+    def _matching(self, asked: Asked, rows: Rows, evidence: Evidence) -> Rows:
+        """T2: what the language model names of the whole catalogue; with what retrieval finds."""
+        if not _something_known(asked.instruction):
+            return rows
+        allowed = asked.filters.mask(self.catalogue.items)
+        named, _ = self.lm.find(asked.instruction, NAMED, allowed)
+        return named if evidence == "lm" else np.union1d(rows, named)
+
+    def _compared(
+        self, instruction: Instruction, items: list[Recommended], evidence: Evidence
+    ) -> tuple[Recommended, ...]:
+        """T1: both items with the chance that each is the one, the likelier first."""
+        if evidence == "lm":
+            titles = [item.title for item in items]
+            first = float(self.lm.compare([instruction], [titles])[0])
+        else:
+            first = float(1.0 / (1.0 + np.exp(items[1].score - items[0].score)))
+        chances = (round(first, 4), round(1.0 - first, 4))
+        pair = [
+            replace(item, probability=chance) for item, chance in zip(items, chances, strict=True)
+        ]
+        return tuple(sorted(pair, key=lambda item: -(item.probability or 0.0)))
 
     def _ranked(
         self, instruction: Instruction, rows: Rows, evidence: Evidence
@@ -323,30 +349,36 @@ class Recommender:
     def _judged(
         self, answer: Recommendation, asked: Asked, items: list[Recommended], evidence: Evidence
     ) -> Recommendation:
-        """T0: how likely each item is chosen over a typical item of the catalogue."""
+        """T0: whether each item is right, and how likely."""
         rows = self.catalogue.rows([item.item_id for item in items])
-        rng = np.random.default_rng(0)
-        count = min(TYPICAL, len(self.catalogue))
-        typical = np.sort(rng.choice(len(self.catalogue), size=count, replace=False))
-        together = np.concatenate([rows, typical])
-        scores = self._scores([asked.instruction], together[None, :], evidence)[0]
-        usual = scores[len(rows) :].astype(np.float64)
-        level = float(np.logaddexp.reduce(usual) - np.log(len(usual)))
+        if evidence == "lm":
+            titles = [item.title for item in items]
+            chances = self.lm.judge([asked.instruction] * len(titles), titles)
+        else:
+            chances = self._over_typical(asked.instruction, rows)
         allowed = asked.filters.mask(self.catalogue.items)[rows]
-        judged, notes = [], list(answer.notes)
-        for item, score, meets in zip(items, scores[: len(rows)], allowed, strict=True):
-            chance = 1.0 / (1.0 + np.exp(level - float(score))) if meets else 0.0
-            if not meets:
-                notes.append(f"{item.title} does not meet {' and '.join(asked.limits)}")
-            judged.append(replace(item, probability=round(float(chance), 4)))
+        judged = [
+            replace(item, probability=round(float(chance), 4) if meets else 0.0)
+            for item, chance, meets in zip(items, chances, allowed, strict=True)
+        ]
         judged.sort(key=lambda item: -(item.probability or 0.0))
-        best = judged[0].probability or 0.0
+        broken = [item.title for item, meets in zip(items, allowed, strict=True) if not meets]
+        limits = " and ".join(asked.limits)
         return replace(
             answer,
             items=tuple(judged),
-            answer="yes" if best >= 0.5 else "no",
-            notes=tuple(notes),
+            answer="yes" if (judged[0].probability or 0.0) >= 0.5 else "no",
+            notes=(*answer.notes, *(f"{title} does not meet {limits}" for title in broken)),
         )
+
+    def _over_typical(self, instruction: Instruction, rows: Rows) -> NDArray[np.float64]:
+        """(rows,) how likely each is chosen over a typical item of the catalogue."""
+        count = min(TYPICAL, len(self.catalogue))
+        drawn = np.random.default_rng(0).choice(len(self.catalogue), size=count, replace=False)
+        together = np.concatenate([rows, np.sort(drawn)])[None, :]
+        scores = self.fusion.score([instruction], together)[0].astype(np.float64)
+        level = np.logaddexp.reduce(scores[len(rows) :]) - np.log(count)
+        return np.asarray(1.0 / (1.0 + np.exp(level - scores[: len(rows)])))
 
     def _told(self, instruction: Instruction) -> tuple[str, tuple[Part, ...]]:
         """What the language model is given, whole and in parts."""
@@ -412,8 +444,3 @@ def _fuse_places(lists: Sequence[Rows]) -> Rows:
     unique, inverse = np.unique(rows[there], return_inverse=True)
     sums = np.bincount(inverse, 1.0 / (_FUSED_PLACES + places[there]), len(unique))
     return np.asarray(unique[np.lexsort((unique, -sums))], dtype=np.int64)
-
-
-def _softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    odds = np.exp(scores - scores.max())
-    return np.asarray(odds / odds.sum())

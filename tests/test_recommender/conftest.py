@@ -51,6 +51,21 @@ class WordModel:
                     scores[line, place] = len(words & set(text.split()))
         return scores
 
+    def judge(self, instructions, titles):
+        told = instructions[0].intention.text.casefold().split()
+        return np.array([0.9 if set(told) & set(t.casefold().split()) else 0.1 for t in titles])
+
+    def compare(self, instructions, pairs):
+        rows = np.array([[self.catalogue.titles.index(title) for title in pairs[0]]])
+        scores = self.score(instructions, rows)[0]
+        return np.array([1 / (1 + np.exp(scores[1] - scores[0]))])
+
+    def find(self, instruction, k=1, allowed=None, beam=20):
+        rows = np.arange(len(self.catalogue)) if allowed is None else np.flatnonzero(allowed)
+        scores = self.score([instruction], rows[None, :])[0]
+        best = np.lexsort((rows, -scores))[:k]
+        return rows[best], scores[best]
+
     def render(self, instruction):
         text, spans = "Taken so far:", []
         for title in instruction.preference.history:

@@ -129,6 +129,23 @@ def test_t2_names_one_item(recommender):
     assert (answer.answer, len(answer.items)) == ("Turbo Kart Deluxe", 1)
 
 
+def test_the_language_model_alone_judges_compares_and_names(recommender):
+    judged = recommender.recommend(
+        wish="a kart game", task="T0", candidates=["Turbo Kart", "Clay Pot"], evidence="lm"
+    )
+    assert [item.probability for item in judged.items] == [0.9, 0.1]
+    pair = ["Clay Pot", "Turbo Kart"]
+    one = recommender.recommend(wish="a kart", task="T1", candidates=pair, evidence="lm")
+    assert one.answer == "Turbo Kart"
+    named = recommender.recommend(wish="rose shears", task="T2", evidence="lm")
+    assert named.answer == "Rose Shears"
+
+
+def test_t2_names_nothing_that_breaks_a_limit(recommender):
+    answer = recommender.recommend(wish="a turbo kart deluxe under 30", task="T2")
+    assert answer.answer == "Turbo Kart"
+
+
 def test_t3_reranks_the_candidates_given_and_no_others(recommender):
     answer = recommender.recommend(user="ann", candidates=["Clay Pot", "Turbo Kart", "Rose Shears"])
     assert titles(answer)[0] == "Turbo Kart"

@@ -1,0 +1,109 @@
+"""`instructrec build`: all stages of a run from one's own logs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from instructrec.cli.app import JsonFlag, emit, new_app
+from instructrec.cli.durations import parse_seconds
+from instructrec.cli.progress import make_progress
+
+if TYPE_CHECKING:
+    pass
+
+app = new_app()
+
+File = Path | None
+
+
+@app.command()
+def build(
+    out: Annotated[Path, typer.Option(help="The run folder.", metavar="RUN")],
+    interactions: Annotated[File, typer.Option(help="Who did what when.", metavar="FILE")] = None,
+    items: Annotated[File, typer.Option(help="The catalogue.", metavar="FILE")] = None,
+    queries: Annotated[
+        File, typer.Option(help="Search queries and their items.", metavar="FILE")
+    ] = None,
+    users: Annotated[File, typer.Option(help="Facts about users.", metavar="FILE")] = None,
+    format: Annotated[str, typer.Option(help="The files' format.", metavar="NAME")] = "auto",
+    columns: Annotated[str, typer.Option(help="OURS=THEIRS,OURS=A+B,…", metavar="MAP")] = "",
+    delimiter: Annotated[str | None, typer.Option(help="What separates fields.")] = None,
+    clock: Annotated[
+        str | None, typer.Option(help="ms: a calendar; order: positions.", metavar="ms|order")
+    ] = None,
+    k_core: Annotated[
+        int, typer.Option(min=0, help="Users and items with fewer interactions go.")
+    ] = 0,
+    max_rejected: Annotated[float, typer.Option(help="Share of rows that may be bad.")] = 0.01,
+    protocol: Annotated[
+        str, typer.Option(help="How targets are set apart: leave-one-out, items or time.")
+    ] = "leave-one-out",
+    teacher: Annotated[str, typer.Option(help="Who writes preferences and intentions.")] = "rules",
+    annotations: Annotated[
+        File, typer.Option(help="Texts you already have, instead of a teacher's.", metavar="FILE")
+    ] = None,
+    backbone: Annotated[
+        str,
+        typer.Option(help="tiny-causal, mini-causal, tiny-t5, mini-t5, or any checkpoint."),
+    ] = "tiny-causal",
+    budget: Annotated[str, typer.Option(help="Time for everything, roughly: 30m, 1h30m.")] = "30m",
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps of tuning, instead of the budget's.")
+    ] = None,
+    test_users: Annotated[
+        int | None, typer.Option(min=1, help="Test requests of each scenario, drawn at random.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seeds everything.")] = 0,
+    json: JsonFlag = False,
+) -> None:
+    """Make a recommender from your own logs; the same command goes on where it stopped.
+
+    Stages: dataset, corpus, model, retrievers, fusion, report, retrievers-serving. One that is
+    there and was made by the same settings from the same files is not made again.
+
+    Example: `instructrec build --interactions log.csv --items items.csv
+    --columns user_id=uid,item_id=sku --budget 30m --out runs/shop`
+    """
+    seconds = parse_seconds(budget)
+    from instructrec.build import run_stages
+    from instructrec.cli.settings import settled
+    from instructrec.data.importing import ImportConfig, open_readers
+    from instructrec.data.splits import Protocol
+    from instructrec.stages import RunConfig, imported, stages_of
+
+    source = settled(
+        ImportConfig,
+        out=out / "dataset",
+        interactions=interactions,
+        items=items,
+        queries=queries,
+        users=users,
+        format=format,
+        columns=columns,
+        delimiter=delimiter,
+        clock=clock,
+        k_core=k_core,
+        max_rejected=max_rejected,
+        seed=seed,
+    )
+    open_readers(source)  # A wrong path or column is told before anything is made.
+    config = settled(
+        RunConfig,
+        protocol=Protocol.parse(protocol),
+        teacher=teacher,
+        annotations=annotations,
+        backbone=backbone,
+        budget=seconds,
+        steps=steps,
+        test_users=test_users,
+        seed=seed,
+    )
+    progress = make_progress()
+    made = run_stages(out, stages_of(config, imported(source, progress), progress), progress)
+    from instructrec.cli.results import result_view, results
+
+    told: dict[str, Any] = {"run": str(out), "made": made, **results(out)}
+    emit(told, result_view(out), as_json=json)

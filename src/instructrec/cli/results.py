@@ -1,0 +1,119 @@
+"""How a run's report is shown: a table for each group of scenarios, and what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from instructrec.evaluation.report import Comparison, Report, Row
+
+
+def results(run: Path) -> dict[str, Any]:
+    """The figures of a run's report as plain values."""
+    report = _load(run)
+    return {
+        "report": str(run / "report"),
+        "summary": report.summary,
+        "rows": [row.model_dump(mode="json") for row in report.rows],
+        "differences": [gap.model_dump(mode="json") for gap in report.differences],
+    }
+
+
+def result_view(run: Path, groups: Sequence[str] | None = None) -> RenderableType:
+    """Tables of HR@1 with intervals, and where to read on.
+
+    Args:
+        run: A finished run.
+        groups: Scenarios, a table each; those that the run measured when left out.
+    """
+    from instructrec.stages import SCENARIOS
+
+    report = _load(run)
+    blocks: list[RenderableType] = []
+    for group in groups or SCENARIOS:
+        table = _table(report, group)
+        if table is not None:
+            blocks += [Text(), table, *_verdicts(report, group)]
+    blocks += [
+        Text(),
+        Text(report.summary, style="bold"),
+        Text(f"Read on: {run / 'report' / 'report.md'}"),
+        Text(f'Ask it:  instructrec recommend {run} --want "…" [--user U]'),
+    ]
+    return Group(*blocks)
+
+
+def _load(run: Path) -> Report:
+    from instructrec.evaluation.report import Report
+
+    return Report.load(run / "report")
+
+
+def _singles(report: Report, group: str) -> list[str]:
+    from instructrec.instructions.schema import Scenario
+
+    measured = {row.scenario for row in report.rows}
+    wanted = [str(single) for single in Scenario.parse(group).singles()]
+    return [scenario for scenario in wanted if scenario in measured]
+
+
+def _table(report: Report, group: str) -> Table | None:
+    """Models by scenarios: HR@1 with its 95 % interval."""
+    from instructrec.evaluation.report import HEADLINE
+
+    scenarios = _singles(report, group)
+    if not scenarios:
+        return None
+    cells = {(row.model, row.scenario): row for row in report.rows}
+    models = list(dict.fromkeys(row.model for row in report.rows))
+    first = report.row(scenarios[0], models[-1]) if (models[-1], scenarios[0]) in cells else None
+    title = f"⟨{group}⟩  {HEADLINE}, 95 % interval"
+    if first is not None:
+        title += f"; {first.candidates}; {first.protocol}"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("model", no_wrap=True)
+    for scenario in scenarios:
+        some = next(row for row in report.rows if row.scenario == scenario)
+        table.add_column(f"⟨{scenario}⟩\n{some.users:,} requests", justify="right", no_wrap=True)
+    for model in models:
+        shown = [cells.get((model, scenario)) for scenario in scenarios]
+        if any(shown):
+            ours = any(row is not None and row.kind == "ours" for row in shown)
+            style = "bold" if ours else ""
+            table.add_row(Text(model, style=style), *(Text(_cell(row), style) for row in shown))
+    return table
+
+
+def _cell(row: Row | None) -> str:
+    from instructrec.evaluation.report import HEADLINE
+
+    if row is None:
+        return "–"
+    low, high = row.interval[HEADLINE]
+    return f"{row.metrics[HEADLINE]:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _verdicts(report: Report, group: str) -> list[Text]:
+    """For each scenario, how far instructrec is above its best rival and above the rest of it."""
+    from instructrec.evaluation.report import OURS, WITHOUT_LM
+
+    lines = []
+    for scenario in _singles(report, group):
+        gaps = [gap for gap in report.differences if (gap.scenario, gap.model) == (scenario, OURS)]
+        told = [_gap(gap) for gap in gaps if gap.best_rival]
+        told += [_gap(gap) for gap in gaps if gap.other == WITHOUT_LM]
+        if told:
+            lines.append(Text(f"⟨{scenario}⟩ {OURS}: {'; '.join(told)}", style="dim"))
+    return lines
+
+
+def _gap(gap: Comparison) -> str:
+    low, high = gap.interval
+    what = f"best rival {gap.other}" if gap.best_rival else gap.other
+    return f"{gap.difference:+.3f} [{low:+.3f}, {high:+.3f}] to {what}"

@@ -1,0 +1,28 @@
+"""Flags to settings: what a settings class refuses is a wrong request, told in one line."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from instructrec.errors import UsageError
+
+Settings = TypeVar("Settings", bound=BaseModel)
+
+
+def settled(kind: type[Settings], **values: Any) -> Settings:
+    """Make settings of flags.
+
+    Raises:
+        UsageError: A value is refused; the flag is named.
+    """
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]).replace("_", "-") if first["loc"] else "the settings"
+        reason = first["msg"].removeprefix("Value error, ")
+        raise UsageError(
+            f"--{name} {first.get('input')!r}: {reason}", "See the command's --help"
+        ) from None

@@ -1,0 +1,253 @@
+"""The stages of a run: dataset, corpus, model, retrievers, fusion, report, serving."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from instructrec.build import Stage
+from instructrec.data.dataset import Dataset
+from instructrec.data.splits import Protocol
+from instructrec.folders import write_json
+from instructrec.instructions.schema import Scenario
+from instructrec.protocols import SILENT, Progress
+
+if TYPE_CHECKING:
+    from instructrec.data.importing import ImportConfig
+    from instructrec.data.sequences import Sequences
+
+SCENARIOS = ("P1,I0,T3", "P0,I1/I2,T3", "P1/P2,I1/I2,T3")
+"""What a run's report measures: recommender, search, personalised search (paper §3.1)."""
+TUNING_SHARE = 0.6
+"""Share of a time budget that tuning gets; the rest goes to the other stages, evaluation above
+all."""
+ENCODER = "minilm"
+
+
+class RunConfig(BaseModel):
+    """Everything that decides a run, beside its dataset."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    protocol: Protocol = Protocol.LEAVE_ONE_OUT
+    """How targets are set apart."""
+    teacher: str = "rules"
+    """Who writes preferences and intentions."""
+    annotations: Path | None = None
+    """A file of texts somebody already has, instead of a teacher's."""
+    backbone: str = "tiny-causal"
+    """A backbone made from nothing, or any checkpoint."""
+    budget: float | None = Field(default=None, ge=10)
+    """Seconds for the whole run, roughly."""
+    steps: int | None = Field(default=None, ge=1)
+    """Updates of tuning, instead of a budget."""
+    seed: int = 0
+    """Seeds everything."""
+    max_history: int = Field(default=20, ge=2)
+    """Items a sequence has at most, target included (paper §4.1)."""
+    scenarios: tuple[str, ...] = SCENARIOS
+    """What the report measures."""
+    fusion_users: int = Field(default=300, ge=10)
+    """Validation requests of each scenario that the weights are fitted on, at most."""
+    test_users: int | None = Field(default=None, ge=1)
+    """Test requests of each scenario, drawn at random; all when left out."""
+    spread_users: int = Field(default=200, ge=0)
+    """Validation requests on which the templates are compared."""
+    corpus: dict[str, Any] = Field(default_factory=dict)
+    """Further settings of `instructrec.instructions.builder.CorpusConfig`."""
+    tuning: dict[str, Any] = Field(default_factory=dict)
+    """Further settings of `instructrec.tuning.config.TuneConfig`."""
+
+    def tune_settings(self) -> dict[str, Any]:
+        """Settings of tuning."""
+        settings = {"backbone": self.backbone, "seed": self.seed, **self.tuning}
+        if self.steps is not None:
+            settings["steps"] = self.steps
+        elif self.budget is not None:
+            settings["budget"] = self.budget * TUNING_SHARE
+        return settings
+
+
+def imported(config: ImportConfig, progress: Progress = SILENT) -> Stage:
+    """The stage that imports logs."""
+
+    def make(target: Path) -> None:
+        from instructrec.data.importing import import_dataset
+
+        import_dataset(config.model_copy(update={"out": target, "replace": True}), progress)
+
+    return Stage("dataset", config.settings(), make, files=config.files(), seed=config.seed)
+
+
+def made_up(users: int, items: int, seed: int) -> Stage:
+    """The stage that makes a marketplace."""
+
+    def make(target: Path) -> None:
+        from instructrec.data.market import make_market
+
+        make_market(target, users=users, items=items, seed=seed, replace=True)
+
+    settings = {"market": {"users": users, "items": items}}
+    return Stage("dataset", settings, make, seed=seed)
+
+
+def stages_of(config: RunConfig, dataset: Stage, progress: Progress = SILENT) -> list[Stage]:
+    """All stages of a run, in order.
+
+    Args:
+        config: See `RunConfig`.
+        dataset: The stage that makes the dataset (`imported` or `made_up`).
+        progress: Handed to every stage.
+    """
+    say = {"progress": progress}
+    base = {"protocol": config.protocol.value, "dense": encoder_is_here()}
+    measured = {
+        "scenarios": list(config.scenarios),
+        "test_users": config.test_users,
+        "spread_users": config.spread_users,
+    }
+    texts = {"annotations": config.annotations} if config.annotations else {}
+    plan: list[tuple[str, Mapping[str, Any], Callable[..., None], tuple[str, ...]]] = [
+        ("model", config.tune_settings(), _tune, ("dataset", "corpus")),
+        ("retrievers", base, _fit_retrievers, ("dataset",)),
+        (
+            "fusion.json",
+            {"users": config.fusion_users},
+            _fit_fusion,
+            ("dataset", "corpus", "model", "retrievers"),
+        ),
+        (
+            "report",
+            measured,
+            _report,
+            ("dataset", "corpus", "model", "retrievers", "fusion.json"),
+        ),
+        ("retrievers-serving", base, _fit_serving, ("dataset",)),
+    ]
+    corpus_settings = {
+        **config.corpus,
+        "protocol": config.protocol.value,
+        "max_history": config.max_history,
+        "teacher": config.teacher,
+    }
+    corpus = Stage(
+        "corpus",
+        corpus_settings,
+        partial(_corpus, config, **say),
+        ("dataset",),
+        files=texts,
+        seed=config.seed,
+    )
+    rest = [
+        Stage(name, settings, partial(make, config, **say), after, seed=config.seed)
+        for name, settings, make, after in plan
+    ]
+    return [dataset, corpus, *rest]
+
+
+def encoder_is_here() -> bool:
+    """Whether the text encoder that lets words meet meanings was pulled."""
+    from instructrec import pretrained
+
+    return pretrained.is_pulled(ENCODER)
+
+
+def _corpus(config: RunConfig, target: Path, *, progress: Progress) -> None:
+    from instructrec.instructions.annotations import read_annotations
+    from instructrec.instructions.builder import CorpusConfig, build_corpus
+    from instructrec.instructions.teachers import make_teacher
+
+    settings = CorpusConfig(
+        **config.corpus,
+        protocol=config.protocol,
+        seed=config.seed,
+        max_history=config.max_history,
+    )
+    given = config.annotations
+    build_corpus(
+        Dataset(target.parent / "dataset"),
+        None if given else make_teacher(config.teacher),
+        target,
+        settings,
+        annotations=read_annotations(given) if given else None,
+        replace=True,
+        progress=progress,
+    )
+
+
+def _tune(config: RunConfig, target: Path, *, progress: Progress) -> None:
+    from instructrec.instructions.corpus import Corpus
+    from instructrec.tuning import tune
+    from instructrec.tuning.config import TuneConfig
+
+    run = target.parent
+    tune(
+        Corpus(run / "corpus"),
+        target,
+        TuneConfig(**config.tune_settings()),
+        replace=True,
+        progress=progress,
+    )
+
+
+def _fit_retrievers(config: RunConfig, target: Path, *, progress: Progress) -> None:
+    dataset = Dataset(target.parent / "dataset")
+    train = dataset.split(config.protocol).train()
+    _write_retrievers(config, target, dataset, train, serving=False, progress=progress)
+
+
+def _fit_serving(config: RunConfig, target: Path, *, progress: Progress) -> None:
+    dataset = Dataset(target.parent / "dataset")
+    _write_retrievers(config, target, dataset, dataset.sequences, serving=True, progress=progress)
+
+
+def _write_retrievers(
+    config: RunConfig,
+    target: Path,
+    dataset: Dataset,
+    sequences: Sequences,
+    *,
+    serving: bool,
+    progress: Progress,
+) -> None:
+    raise NotImplementedError
+
+
+def _fit_fusion(config: RunConfig, target: Path, *, progress: Progress) -> None:
+    from instructrec.fitting import Grounds, fit_run
+    from instructrec.instructions.corpus import Corpus
+    from instructrec.ranking.ranker import Ranker
+    from instructrec.retrieval import load_retrievers
+
+    run = target.parent
+    dataset = Dataset(run / "dataset")
+    grounds = Grounds(
+        dataset,
+        config.protocol,
+        Corpus(run / "corpus").texts,
+        users=config.fusion_users,
+        seed=config.seed,
+    )
+    pieces = {
+        **load_retrievers(run / "retrievers", dataset.catalogue),
+        "lm": Ranker.load(run / "model", dataset.catalogue),
+    }
+    facts = {"protocol": config.protocol.value, "seed": config.seed}
+    write_json(target, fit_run(grounds, pieces, facts, progress))
+
+
+def _report(config: RunConfig, target: Path, *, progress: Progress) -> None:
+    from instructrec.evaluation.of_run import evaluate_run
+    from instructrec.evaluation.plan import Plan
+
+    plan = Plan(
+        tuple(Scenario.parse(text) for text in config.scenarios),
+        limit=config.test_users,
+        seed=config.seed,
+        spread_users=config.spread_users,
+    )
+    evaluate_run(target.parent, plan, target, replace=True, progress=progress)
