@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -19,7 +20,7 @@ from instructrec.data.dataset import Dataset
 from instructrec.data.splits import Protocol
 from instructrec.errors import DataError
 from instructrec.folders import Draft, new_folder
-from instructrec.hashing import stable_hash, stable_share
+from instructrec.hashing import stable_hash
 from instructrec.instructions.annotate import annotate, names_title
 from instructrec.instructions.annotations import (
     PREFERENCE_VIEWS,
@@ -79,27 +80,45 @@ class Form:
     strategy: str
     asks: str
 
-    @property
+    @cached_property
     def kind(self) -> str:
         """The key of `CorpusConfig.rates`."""
         return self.scenario[-2:] if self.strategy == "direct" else self.strategy
 
-    @property
+    @cached_property
+    def task(self) -> str:
+        """The task form."""
+        return self.scenario[-2:]
+
+    @cached_property
     def axes(self) -> tuple[str, str]:
         """Preference and intention."""
         preference, intention, _ = self.scenario.split(",")
         return preference, intention
 
+    @cached_property
+    def needs_history(self) -> bool:
+        """Whether titles are asked by or answered."""
+        return "P1" in self.axes[0] or "history" in self.asks
 
-def forms_of(bank: TemplateBank, wanted: tuple[str, ...] | None = None) -> list[Form]:
+    @cached_property
+    def needs_preference(self) -> bool:
+        """Whether a stated preference is asked by or answered."""
+        return "P2" in self.axes[0] or "preference" in self.asks
+
+    @cached_property
+    def needs_intention(self) -> str:
+        """The kind of intention that is asked by or answered; a query is a specific one."""
+        return self.axes[1] if self.axes[1] != "I0" or "query" not in self.asks else "I2"
+
+
+def forms_of(bank: TemplateBank) -> list[Form]:
     """Every form that a template covers, in a fixed order."""
-    allowed = None if wanted is None else [Scenario.parse(text) for text in wanted]
     found = {
         Form(str(single), template.strategy, template.asks)
         for template in bank
         for scenario in template.scenarios
         for single in scenario.singles()
-        if allowed is None or any(scenario_.covers(single) for scenario_ in allowed)
     }
     return sorted(found, key=lambda form: (form.scenario, form.strategy, form.asks))
 
@@ -206,21 +225,40 @@ def _write_rows(path: Path, rows: Iterator[dict[str, Any]]) -> int:
 
 @dataclass(frozen=True, eq=False)
 class _Want:
-    """What one row is about: somebody, who had a history, is to get a target."""
+    """What rows are about: somebody, who had a history, is to get a target.
+
+    ``preferences`` and ``intentions`` (by kind) are the texts that a row may draw from.
+    """
 
     user_id: str | None
     query_id: str | None
-    query: str
-    query_kind: str
-    history: NDArray[np.int64]
+    history: list[int]
     target: int
-    candidates: Rows
+    candidates: list[int]
     split: str
+    preferences: list[str]
+    intentions: dict[str, list[str]]
 
     @property
     def key(self) -> str:
         """What draws are seeded by: user, else query."""
-        return self.user_id or self.query_id or str(self.target)
+        return self.user_id or self.query_id or ""
+
+    def allows(self, form: Form) -> bool:
+        """Whether all that a form needs is known."""
+        return (
+            (bool(self.history) or not form.needs_history)
+            and (bool(self.preferences) or not form.needs_preference)
+            and (form.needs_intention == "I0" or form.needs_intention in self.intentions)
+        )
+
+
+class _Draw(NamedTuple):
+    """Three numbers in [0, 1) of one want and form: the row's presence, texts and order."""
+
+    presence: float
+    text: float
+    order: float
 
 
 class _RowMaker:
@@ -233,33 +271,46 @@ class _RowMaker:
         self.dataset, self.texts, self.config, self.bank = dataset, texts, config, bank
         self.profiles = user_profiles(dataset)
         self.split = dataset.split(config.protocol)
-        self.forms = forms_of(bank, config.scenarios)
+        self.forms = forms_of(bank)
+        wanted = None
+        if config.scenarios is not None:
+            wanted = [Scenario.parse(text) for text in config.scenarios]
+        self.chosen = [
+            number
+            for number, form in enumerate(self.forms)
+            if wanted is None or any(one.covers(Scenario.parse(form.scenario)) for one in wanted)
+        ]
         self.count = 0
 
     def rows(self, split: str) -> Iterator[dict[str, Any]]:
         """The rows of a split; validation and test hold the evaluated form only (T3, direct)."""
-        forms = self.forms
+        rates = [self.config.rates.get(form.kind, 0.0) for form in self.forms]
         if split != "train":
-            forms = [form for form in forms if form.kind == "T3"]
+            rates = [float(form.kind == "T3") for form in self.forms]
+        chosen = [number for number in self.chosen if rates[number]]
         self.count = 0
         for want in self._wants(split):
-            for form in forms:
-                row = self._row(want, form)
-                if row is not None:
-                    yield row
+            seed = stable_hash(self.config.seed, split, want.key)
+            draws = np.random.default_rng(seed).random((len(self.forms), 3)).tolist()
+            for number in chosen:
+                form = self.forms[number]
+                if want.allows(form) and draws[number][0] < rates[number]:
+                    yield self._row(want, form, _Draw(*draws[number]))
 
     def _wants(self, split: str) -> Iterator[_Want]:
         targets = self.split.targets(split)
         foreign = self._foreign(split)
-        seen = [np.concatenate([history, foreign]) for history in targets.histories]
-        if foreign.size == 0:
-            seen = targets.histories
+        seen = targets.histories
+        if foreign.size:
+            seen = [np.concatenate([history, foreign]) for history in targets.histories]
         lists = self._lists(targets.rows, seen, targets.user_ids)
         for user_id, row, history, candidates in zip(
             targets.user_ids, targets.rows.tolist(), targets.histories, lists, strict=True
         ):
-            recent = history[-(self.config.max_history - 1) :]
-            yield _Want(user_id, None, "", "", recent, row, candidates, split)
+            recent = history[-(self.config.max_history - 1) :].tolist()
+            preferences = self._preferences(user_id, split)
+            intentions = self._intentions(user_id, self.catalogue.item_ids[row], split)
+            yield _Want(user_id, None, recent, row, candidates, split, preferences, intentions)
         yield from self._query_wants(split, foreign)
 
     def _foreign(self, split: str) -> NDArray[np.int64]:
@@ -281,15 +332,18 @@ class _RowMaker:
         kinds = rows["kind"].to_list() if "kind" in rows.columns else ["I2"] * rows.height
         targets = self.catalogue.rows(rows["item_id"])
         lists = self._lists(targets, [foreign] * rows.height, rows["query_id"].to_list())
-        nothing = np.zeros(0, dtype=np.int64)
         for query_id, text, kind, target, candidates in zip(
             rows["query_id"], rows["text"], kinds, targets.tolist(), lists, strict=True
         ):
             if not names_title(text, self.catalogue.titles[target]):
-                yield _Want(None, query_id, text, kind, nothing, target, candidates, split)
+                words = {kind: [text]}
+                yield _Want(None, query_id, [], target, candidates, split, [], words)
 
-    def _lists(self, targets: Rows, seen: list[NDArray[np.int64]], keys: list[str]) -> Rows:
-        return sample_negatives(
+    def _lists(
+        self, targets: Rows, seen: Sequence[NDArray[np.int64]], keys: list[str]
+    ) -> Iterator[list[int]]:
+        """The target and its negatives, a list a want."""
+        drawn = sample_negatives(
             self.catalogue,
             targets,
             seen,
@@ -297,27 +351,53 @@ class _RowMaker:
             n=self.config.negatives,
             seed=self.config.seed,
         )
+        return ([row for row in line if row >= 0] for line in drawn.tolist())
 
-    def _row(self, want: _Want, form: Form) -> dict[str, Any] | None:
-        seed = self.config.seed
-        rate = self.config.rates.get(form.kind, 0.0)
-        if want.split == "train" and stable_share(seed, want.key, *_parts(form)) >= rate:
-            return None
-        values = self._values(want, form)
-        if values is None:
-            return None
-        values |= self._listed(want, form)
-        values |= {
+    def _preferences(self, user_id: str, split: str) -> list[str]:
+        """Any view in training, the overall one in evaluation."""
+        if split != "train":
+            text = preference_text(self.texts, user_id, split)
+            return [text] if text else []
+        views = self.texts.preference(user_id, split)
+        return [views[view] for view in PREFERENCE_VIEWS if view in views]
+
+    def _intentions(self, user_id: str, item_id: str, split: str) -> dict[str, list[str]]:
+        """Both expressions of a vague wish in training, the first in evaluation."""
+        vague, specific = (
+            self.texts.vague(user_id, item_id),
+            self.texts.specific(user_id, item_id),
+        )
+        vague = vague if split == "train" else vague[:1]
+        found = {"I1": vague, "I2": [specific] if specific else []}
+        return {kind: texts for kind, texts in found.items() if texts}
+
+    def _row(self, want: _Want, form: Form, draw: _Draw) -> dict[str, Any]:
+        ids, titles = self.catalogue.item_ids, self.catalogue.titles
+        history = want.history if form.needs_history else []
+        kind = form.needs_intention
+        values = {
             "row": self.count,
             "scenario": form.scenario,
             "strategy": form.strategy,
             "asks": form.asks,
-            "item": self.catalogue.titles[want.target],
+            "task": form.task,
+            "history": [titles[row] for row in history],
+            "history_ids": [ids[row] for row in history],
+            "profile": self.profiles.get(want.user_id or "", "") if history else "",
+            "preference": _drawn(want.preferences, draw) if form.needs_preference else "",
+            "intention": _drawn(want.intentions[kind], draw) if kind != "I0" else "",
+            "intention_kind": kind,
+            "context_time": "",
+            "context_place": "",
+            "context_device": "",
+            "context_occasion": "",
+            **self._listed(want, form, draw),
+            "item": titles[want.target],
             "user_id": want.user_id,
             "query_id": want.query_id,
-            "item_id": self.catalogue.item_ids[want.target],
+            "item_id": ids[want.target],
             "split": want.split,
-            "seed": seed,
+            "seed": self.config.seed,
         }
         example = make_example(self.bank, values, 0)
         values["template"] = example.template
@@ -326,69 +406,20 @@ class _RowMaker:
         self.count += 1
         return values
 
-    def _values(self, want: _Want, form: Form) -> dict[str, Any] | None:
-        """Preference and intention of a row; none when a text it needs does not exist."""
-        preference, kind = form.axes
-        history = want.history if "P1" in preference or "history" in form.asks else ()
-        needs_text = "P2" in preference or "preference" in form.asks
-        text = self._preference(want, form) if needs_text else ""
-        needs_words = kind if kind != "I0" else ("I2" if "query" in form.asks else "I0")
-        words = self._intention(want, form, needs_words) if needs_words != "I0" else ""
-        if (needs_text and not text) or (needs_words != "I0" and not words):
-            return None
-        if "P1" in preference and not len(history):
-            return None
-        rows = [int(row) for row in history]
-        return {
-            "task": form.scenario[-2:],
-            "history": [self.catalogue.titles[row] for row in rows],
-            "history_ids": [self.catalogue.item_ids[row] for row in rows],
-            "profile": self.profiles.get(want.user_id or "", "") if "P1" in preference else "",
-            "preference": text,
-            "intention": words,
-            "intention_kind": needs_words,
-            "context_time": "",
-            "context_place": "",
-            "context_device": "",
-            "context_occasion": "",
-        }
-
-    def _preference(self, want: _Want, form: Form) -> str:
-        if want.user_id is None:
-            return ""
-        if want.split != "train":
-            return preference_text(self.texts, want.user_id, want.split)
-        views = self.texts.preference(want.user_id, want.split)
-        known = [views[view] for view in PREFERENCE_VIEWS if view in views]
-        return _drawn(known, self.config.seed, want.key, form)
-
-    def _intention(self, want: _Want, form: Form, kind: str) -> str:
-        if want.query_id is not None:
-            return want.query if kind == want.query_kind else ""
-        user_id, item_id = want.user_id or "", self.catalogue.item_ids[want.target]
-        if kind == "I2":
-            return self.texts.specific(user_id, item_id)
-        known = self.texts.vague(user_id, item_id)
-        if want.split != "train":
-            return known[0] if known else ""
-        return _drawn(known, self.config.seed, want.key, form)
-
-    def _listed(self, want: _Want, form: Form) -> dict[str, Any]:
+    def _listed(self, want: _Want, form: Form, draw: _Draw) -> dict[str, Any]:
         """Candidates, their order drawn by the row's key, and the answer a judge must give."""
-        task = form.scenario[-2:] if form.strategy == "direct" else "T2"
-        rows = [int(row) for row in want.candidates if row >= 0]
-        draw = stable_hash(self.config.seed, "order", want.key, *_parts(form))
+        rows = want.candidates
+        task = form.task if form.strategy == "direct" else ""
+        second = draw.order < 0.5
         answer = ""
+        chosen: list[int] = []
         if task == "T0":
-            chosen = rows[draw % 2 : draw % 2 + 1]
-            answer = "No" if draw % 2 else "Yes"
+            chosen, answer = (rows[1:2], "No") if second else (rows[:1], "Yes")
         elif task == "T1":
-            chosen = rows[:2] if draw % 2 else rows[1::-1]
-            answer = self.catalogue.titles[want.target]
+            chosen, answer = rows[1::-1] if second else rows[:2], self.catalogue.titles[rows[0]]
         elif task == "T3":
-            chosen = [rows[at] for at in np.random.default_rng(draw).permutation(len(rows))]
-        else:
-            chosen = []
+            rng = np.random.default_rng(int(draw.order * 2**53))
+            chosen = [rows[at] for at in rng.permutation(len(rows))]
         return {
             "candidates": [self.catalogue.titles[row] for row in chosen],
             "candidate_ids": [self.catalogue.item_ids[row] for row in chosen],
@@ -396,14 +427,8 @@ class _RowMaker:
         }
 
 
-def _parts(form: Form) -> tuple[str, str, str]:
-    return form.scenario, form.strategy, form.asks
-
-
-def _drawn(known: list[str], seed: int, key: str, form: Form) -> str:
-    if not known:
-        return ""
-    return known[stable_hash(seed, "view", key, *_parts(form)) % len(known)]
+def _drawn(texts: list[str], draw: _Draw) -> str:
+    return texts[int(draw.text * len(texts))]
 
 
 def templates_of(bank: TemplateBank, scenario: Scenario) -> list[str]:
