@@ -103,7 +103,6 @@ def stages_of(config: RunConfig, dataset: Stage, progress: Progress = SILENT) ->
         dataset: The stage that makes the dataset (`imported` or `made_up`).
         progress: Handed to every stage.
     """
-    say = {"progress": progress}
     base = {"protocol": config.protocol.value, "dense": encoder_is_here()}
     measured = {
         "scenarios": list(config.scenarios),
@@ -137,13 +136,13 @@ def stages_of(config: RunConfig, dataset: Stage, progress: Progress = SILENT) ->
     corpus = Stage(
         "corpus",
         corpus_settings,
-        partial(_corpus, config, **say),
+        partial(_corpus, config, progress=progress),
         ("dataset",),
         files=texts,
         seed=config.seed,
     )
     rest = [
-        Stage(name, settings, partial(make, config, **say), after, seed=config.seed)
+        Stage(name, settings, partial(make, config, progress=progress), after, seed=config.seed)
         for name, settings, make, after in plan
     ]
     return [dataset, corpus, *rest]
@@ -157,9 +156,9 @@ def encoder_is_here() -> bool:
 
 
 def _corpus(config: RunConfig, target: Path, *, progress: Progress) -> None:
-    from instructrec.instructions.annotations import read_annotations
     from instructrec.instructions.builder import CorpusConfig, build_corpus
-    from instructrec.instructions.teachers import make_teacher
+    from instructrec.instructions.given import read_annotations
+    from instructrec.instructions.teachers.named import teacher_named
 
     settings = CorpusConfig(
         **config.corpus,
@@ -170,7 +169,7 @@ def _corpus(config: RunConfig, target: Path, *, progress: Progress) -> None:
     given = config.annotations
     build_corpus(
         Dataset(target.parent / "dataset"),
-        None if given else make_teacher(config.teacher),
+        None if given else teacher_named(config.teacher),
         target,
         settings,
         annotations=read_annotations(given) if given else None,
@@ -242,12 +241,14 @@ def _fit_fusion(config: RunConfig, target: Path, *, progress: Progress) -> None:
 
 def _report(config: RunConfig, target: Path, *, progress: Progress) -> None:
     from instructrec.evaluation.of_run import evaluate_run
-    from instructrec.evaluation.plan import Plan
 
-    plan = Plan(
-        tuple(Scenario.parse(text) for text in config.scenarios),
+    evaluate_run(
+        target.parent,
+        [Scenario.parse(text) for text in config.scenarios],
+        target,
         limit=config.test_users,
         seed=config.seed,
         spread_users=config.spread_users,
+        replace=True,
+        progress=progress,
     )
-    evaluate_run(target.parent, plan, target, replace=True, progress=progress)

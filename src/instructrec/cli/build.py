@@ -103,7 +103,10 @@ def build(
     )
     progress = make_progress()
     made = run_stages(out, stages_of(config, imported(source, progress), progress), progress)
-    from instructrec.cli.results import result_view, results
+    from rich.console import Group
+
+    from instructrec.cli.results import next_view, result_view, results
 
     told: dict[str, Any] = {"run": str(out), "made": made, **results(out)}
-    emit(told, result_view(out), as_json=json)
+    ask = f'instructrec recommend {out} --want "what you want, in your words"'
+    emit(told, Group(result_view(out), next_view(out, ask)), as_json=json)

@@ -7,18 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from instructrec.cli.app import JsonFlag, check_choice, emit, new_app
+from instructrec.cli.app import JsonFlag, emit, new_app
 from instructrec.cli.progress import make_progress
 
 if TYPE_CHECKING:
-    import polars as pl
     from rich.console import Group
 
-    from instructrec.instructions.teachers.base import Teacher
-
 app = new_app("Turn a dataset into instructions, or describe a corpus.")
-
-TEACHERS = ("rules",)
 
 
 @app.command()
@@ -56,7 +51,9 @@ def build(
     from instructrec.data.dataset import Dataset
     from instructrec.data.splits import Protocol
     from instructrec.instructions.builder import CorpusConfig, build_corpus
+    from instructrec.instructions.given import read_annotations
     from instructrec.instructions.schema import Scenario
+    from instructrec.instructions.teachers.named import teacher_named
 
     config = CorpusConfig(
         protocol=Protocol.parse(protocol),
@@ -66,7 +63,7 @@ def build(
     )
     made = build_corpus(
         Dataset(dataset),
-        None if annotations else _teacher(teacher),
+        None if annotations else teacher_named(teacher),
         out,
         config,
         annotations=read_annotations(annotations) if annotations else None,
@@ -81,39 +78,6 @@ def build(
         f"Next: instructrec tune {out} --backbone tiny-causal --out MODEL",
         as_json=json,
     )
-
-
-def _teacher(name: str) -> Teacher:
-    from instructrec.instructions.teachers.rules import RulesTeacher
-
-    check_choice(name, TEACHERS, "teacher")
-    return RulesTeacher()
-
-
-def read_annotations(path: Path) -> pl.DataFrame:
-    """A file of texts with the columns of `ANNOTATION_SCHEMA`.
-
-    Raises:
-        DataError: The file cannot be read or lacks a column.
-    """
-    import polars as pl
-
-    from instructrec.errors import DataError
-    from instructrec.instructions.annotations import ANNOTATION_SCHEMA
-
-    try:
-        frame = pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise DataError(
-            f"{path} cannot be read ({' '.join(str(error).split())})", "Name a Parquet file"
-        ) from None
-    missing = [name for name in ANNOTATION_SCHEMA if name not in frame.columns]
-    if missing:
-        raise DataError(
-            f"{path} has no column {missing[0]!r}",
-            f"A file of texts has {', '.join(ANNOTATION_SCHEMA)}",
-        )
-    return frame.select(ANNOTATION_SCHEMA.names()).cast(ANNOTATION_SCHEMA)
 
 
 @app.command()

@@ -26,7 +26,7 @@ def results(run: Path) -> dict[str, Any]:
 
 
 def result_view(run: Path, groups: Sequence[str] | None = None) -> RenderableType:
-    """Tables of HR@1 with intervals, and where to read on.
+    """Tables of HR@1 with intervals, and what they come to.
 
     Args:
         run: A finished run.
@@ -40,13 +40,17 @@ def result_view(run: Path, groups: Sequence[str] | None = None) -> RenderableTyp
         table = _table(report, group)
         if table is not None:
             blocks += [Text(), table, *_verdicts(report, group)]
-    blocks += [
-        Text(),
-        Text(report.summary, style="bold"),
-        Text(f"Read on: {run / 'report' / 'report.md'}"),
-        Text(f'Ask it:  instructrec recommend {run} --want "…" [--user U]'),
-    ]
+    blocks += [Text(), Text(report.summary, style="bold")]
     return Group(*blocks)
+
+
+def next_view(run: Path, ask: str) -> RenderableType:
+    """Where the report lies and the next command to try."""
+    return Group(
+        Text(),
+        Text(f"The report: {run / 'report' / 'report.md'}"),
+        Text(f"Next:       {ask}", style="green"),
+    )
 
 
 def _load(run: Path) -> Report:
