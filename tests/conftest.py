@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,3 +19,32 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("needs the real data sets of ../shared/data, which are absent here")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_demo() -> dict[str, Any]:
+    """Settings of a demo that takes seconds: everything is there, nothing is good."""
+    return {
+        "users": 150,
+        "items": 120,
+        "steps": 30,
+        "test_users": 60,
+        "fusion_users": 40,
+        "spread_users": 0,
+        "tuning": {
+            "vocab_size": 1000,
+            "validations": 1,
+            "validation_users": 30,
+            "choice_users": 20,
+        },
+    }
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_demo: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on a tiny marketplace, made once; read it, never write into it."""
+    from instructrec.demo import DemoConfig, make_demo
+
+    run = tmp_path_factory.mktemp("tiny") / "run"
+    make_demo(run, DemoConfig.model_validate(tiny_demo))
+    return run

@@ -10,6 +10,7 @@ import typer
 from instructrec.cli.app import JsonFlag, emit, new_app
 from instructrec.cli.durations import parse_seconds
 from instructrec.cli.progress import make_progress
+from instructrec.cli.settings import from_file, settled
 
 if TYPE_CHECKING:
     pass
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 app = new_app()
 
 File = Path | None
+BUDGET = 1800.0
+"""Seconds that a run may take, roughly, when nothing is said."""
 
 
 @app.command()
@@ -39,24 +42,38 @@ def build(
     ] = 0,
     max_rejected: Annotated[float, typer.Option(help="Share of rows that may be bad.")] = 0.01,
     protocol: Annotated[
-        str, typer.Option(help="How targets are set apart: leave-one-out, items or time.")
-    ] = "leave-one-out",
-    teacher: Annotated[str, typer.Option(help="Who writes preferences and intentions.")] = "rules",
+        str | None,
+        typer.Option(help="How targets are set apart: leave-one-out (default), items or time."),
+    ] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="Who writes preferences and intentions: rules (default).")
+    ] = None,
     annotations: Annotated[
         File, typer.Option(help="Texts you already have, instead of a teacher's.", metavar="FILE")
     ] = None,
     backbone: Annotated[
-        str,
-        typer.Option(help="tiny-causal, mini-causal, tiny-t5, mini-t5, or any checkpoint."),
-    ] = "tiny-causal",
-    budget: Annotated[str, typer.Option(help="Time for everything, roughly: 30m, 1h30m.")] = "30m",
+        str | None,
+        typer.Option(
+            help="tiny-causal (default), mini-causal, tiny-t5, mini-t5, or any checkpoint."
+        ),
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Time for everything, roughly: 30m (default), 1h30m.")
+    ] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Steps of tuning, instead of the budget's.")
     ] = None,
     test_users: Annotated[
         int | None, typer.Option(min=1, help="Test requests of each scenario, drawn at random.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seeds everything.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Seeds everything.")] = None,
+    config: Annotated[
+        File,
+        typer.Option(
+            help="A JSON file of settings (corpus, tuning, scenarios, …); flags go before it.",
+            metavar="FILE",
+        ),
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
     """Make a recommender from your own logs; the same command goes on where it stopped.
@@ -67,13 +84,21 @@ def build(
     Example: `instructrec build --interactions log.csv --items items.csv
     --columns user_id=uid,item_id=sku --budget 30m --out runs/shop`
     """
-    seconds = parse_seconds(budget)
+    flags = {
+        "protocol": protocol,
+        "teacher": teacher,
+        "annotations": annotations,
+        "backbone": backbone,
+        "budget": None if budget is None else parse_seconds(budget),
+        "steps": steps,
+        "test_users": test_users,
+        "seed": seed,
+    }
     from instructrec.build import run_stages
-    from instructrec.cli.settings import settled
     from instructrec.data.importing import ImportConfig, open_readers
-    from instructrec.data.splits import Protocol
-    from instructrec.stages import RunConfig, imported, stages_of
+    from instructrec.stages import imported, stages_of
 
+    settings = _settings(config, {k: v for k, v in flags.items() if v is not None})
     source = settled(
         ImportConfig,
         out=out / "dataset",
@@ -87,22 +112,11 @@ def build(
         clock=clock,
         k_core=k_core,
         max_rejected=max_rejected,
-        seed=seed,
+        seed=settings.seed,
     )
     open_readers(source)  # A wrong path or column is told before anything is made.
-    config = settled(
-        RunConfig,
-        protocol=Protocol.parse(protocol),
-        teacher=teacher,
-        annotations=annotations,
-        backbone=backbone,
-        budget=seconds,
-        steps=steps,
-        test_users=test_users,
-        seed=seed,
-    )
     progress = make_progress()
-    made = run_stages(out, stages_of(config, imported(source, progress), progress), progress)
+    made = run_stages(out, stages_of(settings, imported(source, progress), progress), progress)
     from rich.console import Group
 
     from instructrec.cli.results import next_view, result_view, results
@@ -110,3 +124,14 @@ def build(
     told: dict[str, Any] = {"run": str(out), "made": made, **results(out)}
     ask = f'instructrec recommend {out} --want "what you want, in your words"'
     emit(told, Group(result_view(out), next_view(out, ask)), as_json=json)
+
+
+def _settings(file: Path | None, flags: dict[str, Any]) -> RunConfig:
+    from instructrec.data.splits import Protocol
+    from instructrec.stages import RunConfig
+
+    values = {**from_file(file), **flags}
+    Protocol.parse(values.get("protocol", Protocol.LEAVE_ONE_OUT))
+    if values.get("budget") is None and values.get("steps") is None:
+        values["budget"] = BUDGET
+    return settled(RunConfig, **values)

@@ -39,6 +39,10 @@ def demo(
     test_users: Annotated[
         int | None, typer.Option(min=10, help="Test requests of each scenario, at most.")
     ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="A JSON file of settings; flags go before it.", metavar="FILE"),
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
     """Make a shop, learn it, measure it beside its rivals, and answer three requests.
@@ -49,7 +53,7 @@ def demo(
     """
     seconds = None if budget is None else parse_seconds(budget)
     from instructrec.cli.results import next_view, result_view, results
-    from instructrec.cli.settings import settled
+    from instructrec.cli.settings import from_file, settled
     from instructrec.demo import DemoConfig, examples, make_demo
 
     given = {
@@ -61,13 +65,14 @@ def demo(
         "budget": seconds,
         "test_users": test_users,
     }
-    config = settled(DemoConfig, **{k: v for k, v in given.items() if v is not None})
-    made = make_demo(out, config, make_progress())
+    flags = {name: value for name, value in given.items() if value is not None}
+    settings = settled(DemoConfig, **{**from_file(config), **flags})
+    made = make_demo(out, settings, make_progress())
     shown = list(examples(out))
     told: dict[str, Any] = {
         "run": str(out),
         "made": made,
-        "settings": config.model_dump(mode="json"),
+        "settings": settings.model_dump(mode="json"),
         **results(out),
         "examples": [
             {

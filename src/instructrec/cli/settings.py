@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from instructrec.errors import UsageError
+from instructrec.folders import read_json
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -26,3 +28,16 @@ def settled(kind: type[Settings], **values: Any) -> Settings:
         raise UsageError(
             f"--{name} {first.get('input')!r}: {reason}", "See the command's --help"
         ) from None
+
+
+def from_file(path: Path | None) -> dict[str, Any]:
+    """Settings of a JSON file, none where there is no file.
+
+    Raises:
+        UsageError: It holds no JSON object.
+        FolderError: It is absent or is not JSON.
+    """
+    content = {} if path is None else read_json(path)
+    if not isinstance(content, dict):
+        raise UsageError(f"{path} holds no settings", 'Write a JSON object: {"seed": 1}')
+    return content
