@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from instructrec.backbones.base import MAX_TOKENS, Batch, EncodedExample, LossParts, Prompt
+from instructrec.backbones.base import (
+    MAX_CANDIDATE_TOKENS,
+    MAX_TOKENS,
+    Batch,
+    EncodedExample,
+    LossParts,
+    Prompt,
+)
 from instructrec.backbones.common import Language, pad
 from instructrec.backbones.likelihoods import TreeInput
+from instructrec.backbones.unshared import UnsharedMemory, follow_unshared, read_unshared
 
 
 @dataclass(frozen=True)
@@ -88,8 +97,53 @@ class CausalBackbone(Language):
         texts = self.tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True)
         return [text.strip() for text in texts]
 
-    def read(self, prompts: Sequence[Sequence[int]]) -> CausalMemory:
+    def read(self, prompts: Sequence[Sequence[int]]) -> CausalMemory | UnsharedMemory:
         """See `likelihoods.TreeReader`."""
+        longest = max(map(len, prompts)) + MAX_CANDIDATE_TOKENS
+        window = _window(self.model.config)
+        if not self.can_share or (window is not None and longest > window):
+            return read_unshared(self._states, prompts)
+        return self._read(prompts)
+
+    def follow(self, memory: CausalMemory | UnsharedMemory, tree: TreeInput) -> Tensor:
+        """See `likelihoods.TreeReader`; all candidates share the prompt's keys and values."""
+        if isinstance(memory, UnsharedMemory):
+            return follow_unshared(self._states, memory, tree)
+        return self._follow(memory, tree)
+
+    @cached_property
+    def can_share(self) -> bool:
+        """Whether candidates may hang below one reading of their prompt.
+
+        So it is for every architecture whose layers see other tokens through a mask and
+        positions alone; that this one is of the kind is tried out, once, on a few tokens.
+        """
+        ids = torch.arange(1, 9) % self.model.config.get_text_config().vocab_size
+        prompt, first, second = ids[:4].tolist(), ids[4:8].tolist(), ids[[4, 7, 5]].tolist()
+        depths = torch.tensor([[0, 1, 2, 3, 1, 2]])
+        mask = torch.ones(6, 6, dtype=torch.bool).tril()
+        mask[4:, 1:4] = False
+        tree = TreeInput(torch.tensor([first + second[1:]]), depths, mask[None])
+        self.model.eval()
+        with torch.inference_mode():
+            try:
+                packed = self._follow(self._read([prompt]), tree)[0]
+            except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+                return False
+            plain = torch.cat(
+                [self._states([prompt + first])[0, 4:], self._states([prompt + second])[0, 5:]]
+            )
+        error = (packed - plain).norm() / plain.norm()
+        return bool(error < (1e-3 if self.model.dtype == torch.float32 else 5e-2))
+
+    def _states(self, sequences: list[list[int]]) -> Tensor:
+        ids, mask = (part.to(self.device) for part in pad(sequences, self._pad_id))
+        hidden: Tensor = self._body(
+            input_ids=ids, attention_mask=mask, use_cache=False
+        ).last_hidden_state
+        return hidden
+
+    def _read(self, prompts: Sequence[Sequence[int]]) -> CausalMemory:
         from transformers import DynamicCache
 
         ids, mask = pad(prompts, self._pad_id)
@@ -101,8 +155,7 @@ class CausalBackbone(Language):
         last = hidden[torch.arange(len(lengths), device=self.device), lengths - 1]
         return CausalMemory(last, [(layer.keys, layer.values) for layer in cache.layers], lengths)
 
-    def follow(self, memory: CausalMemory, tree: TreeInput) -> Tensor:
-        """See `likelihoods.TreeReader`; all candidates share the prompt's keys and values."""
+    def _follow(self, memory: CausalMemory, tree: TreeInput) -> Tensor:
         from transformers import DynamicCache
 
         cache = DynamicCache()
@@ -123,6 +176,14 @@ class CausalBackbone(Language):
         ).last_hidden_state
         return hidden
 
+    def head_output(self, logits: Tensor) -> Tensor:
+        """Some architectures scale (Granite, Cohere) or squash (Gemma) their logits."""
+        config = self.model.config
+        logits = logits / float(getattr(config, "logits_scaling", None) or 1.0)
+        logits = logits * float(getattr(config, "logit_scale", None) or 1.0)
+        cap = getattr(config, "final_logit_softcapping", None)
+        return logits if cap is None else torch.tanh(logits / cap) * cap
+
     @property
     def _body(self) -> Any:
         return self.model.base_model
@@ -131,6 +192,16 @@ class CausalBackbone(Language):
     def _pad_id(self) -> int:
         pad_id = self.tokenizer.pad_token_id
         return int(self.tokenizer.eos_token_id if pad_id is None else pad_id)
+
+
+def _window(config: Any) -> int | None:
+    """How far back a model of sliding attention sees, None where it sees everything."""
+    config = config.get_text_config()
+    layers = getattr(config, "layer_types", None)
+    if layers is not None and "sliding_attention" not in layers:
+        return None
+    window = getattr(config, "sliding_window", None)
+    return None if window is None else int(window)
 
 
 def additive(allowed: Tensor, dtype: torch.dtype) -> Tensor:

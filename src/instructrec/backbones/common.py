@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from instructrec.backbones._quiet import quiet
 from instructrec.backbones.base import (
     MAX_TOKENS,
     EncodedExample,
@@ -69,8 +70,9 @@ class Language:
 
     def save(self, folder: Path) -> None:
         """See `base.Backbone.save`."""
-        self.model.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
+        with quiet():
+            self.model.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
 
     def read(self, prompts: Sequence[Sequence[int]]) -> Memory:
         """See `likelihoods.TreeReader`."""
@@ -84,10 +86,14 @@ class Language:
         """Hidden states as the output head takes them."""
         return hidden
 
+    def head_output(self, logits: Tensor) -> Tensor:
+        """Logits as the model means them, from what its output head gives."""
+        return logits
+
     def logits(self, hidden: Tensor) -> Tensor:
         """See `likelihoods.TreeReader`."""
-        logits: Tensor = self.model.get_output_embeddings()(self.head_input(hidden))
-        return _at_least_float32(logits)
+        head = self.model.get_output_embeddings()
+        return self.head_output(_at_least_float32(head(self.head_input(hidden))))
 
     def edge_logits(self, hidden: Tensor, tokens: Tensor) -> Tensor:
         """See `likelihoods.TreeReader`; only the needed rows of the vocabulary are touched."""
@@ -95,7 +101,7 @@ class Language:
         chosen: Tensor = (self.head_input(hidden) * head.weight[tokens]).sum(-1)
         if getattr(head, "bias", None) is not None:
             chosen = chosen + head.bias[tokens]
-        return _at_least_float32(chosen)
+        return self.head_output(_at_least_float32(chosen))
 
     def example(
         self, rendered: Prompt | str, response: str, max_tokens: int, asks: str

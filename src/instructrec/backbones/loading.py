@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
+from instructrec.backbones._quiet import quiet
 from instructrec.backbones.base import Backbone
 from instructrec.backbones.causal import CausalBackbone
 from instructrec.backbones.seq2seq import Seq2SeqBackbone
 from instructrec.errors import ModelError, UsageError
+
+_READING_ERRORS = (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _SEQ2SEQ = frozenset({"t5", "mt5"})
@@ -36,11 +40,17 @@ def load(path_or_name: str | Path, dtype: str = "float32") -> Backbone:
     adapter = Path(source) / "adapter_config.json"
     base = _locate(_adapter_base(adapter)) if adapter.is_file() else source
     try:
-        model, tokenizer = _read(base, source, dtype, adapter=adapter.is_file())
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        with quiet():
+            model, tokenizer = _read(base, source, dtype, adapter=adapter.is_file())
+    except _READING_ERRORS as error:
         raise _unreadable(path_or_name, error) from error
+    bad = next((n for n, p in model.named_parameters() if not torch.isfinite(p).all()), None)
+    if bad is not None:
+        raise ModelError(f"{path_or_name} has weights that are no numbers ({bad})", "Fetch it anew")
     kind = Seq2SeqBackbone if model.config.model_type in _SEQ2SEQ else CausalBackbone
-    return kind(model.eval(), tokenizer, str(path_or_name))
+    backbone = kind(model.eval(), tokenizer, str(path_or_name))
+    _check_head(backbone)
+    return backbone
 
 
 def _read(base: str, source: str, dtype: str, adapter: bool) -> tuple[Any, Any]:
@@ -64,7 +74,14 @@ def _read(base: str, source: str, dtype: str, adapter: bool) -> tuple[Any, Any]:
             "Use bfloat16 or float32",
         )
     auto = AutoModelForSeq2SeqLM if is_seq2seq else AutoModelForCausalLM
-    model = auto.from_pretrained(base, dtype=DTYPES[dtype], use_safetensors=True)
+    model, found = auto.from_pretrained(
+        base, dtype=DTYPES[dtype], use_safetensors=True, output_loading_info=True
+    )
+    if found["missing_keys"]:
+        raise ModelError(
+            f"{base} lacks weights of its own configuration ({min(found['missing_keys'])})",
+            "Fetch it anew",
+        )
     if adapter:
         from peft import PeftModel
 
@@ -72,6 +89,28 @@ def _read(base: str, source: str, dtype: str, adapter: bool) -> tuple[Any, Any]:
     has_tokenizer = adapter and (Path(source) / "tokenizer.json").is_file()
     tokenizer = AutoTokenizer.from_pretrained(source if has_tokenizer else base)
     return model, tokenizer
+
+
+def _check_head(backbone: Seq2SeqBackbone | CausalBackbone) -> None:
+    """Be sure that our way from hidden states to logits is the model's own."""
+    ids = torch.arange(3, device=backbone.device)[None]
+    with torch.inference_mode():
+        if isinstance(backbone, Seq2SeqBackbone):
+            start = backbone.model.config.decoder_start_token_id
+            if start is None:
+                raise ModelError(f"{backbone.name} names no decoder_start_token_id", "Set it to 0")
+            begin = torch.full((1, 1), start, device=backbone.device)
+            theirs = backbone.model(input_ids=ids, decoder_input_ids=begin).logits[0, -1]
+            ours = backbone.logits(backbone.read(ids.tolist()).last)[0]
+        else:
+            theirs = backbone.model(input_ids=ids, use_cache=False).logits[0, -1]
+            ours = backbone.logits(backbone.read(ids.tolist()).last)[0]
+    if (ours - theirs.float()).norm() > 1e-2 * theirs.float().norm():
+        raise ModelError(
+            f"{backbone.name} ({backbone.model.config.model_type}) turns its states into logits "
+            "in a way that is not known here",
+            "Use a model of another architecture",
+        )
 
 
 def _adapter_base(path: Path) -> str:

@@ -113,7 +113,8 @@ class Seq2SeqBackbone(Language):
     def head_input(self, hidden: Tensor) -> Tensor:
         """Original T5 scales what goes into its tied head; v1.1 and Flan do not."""
         config = self.model.config
-        return hidden * float(config.d_model) ** -0.5 if config.scale_decoder_outputs else hidden
+        is_scaled = getattr(config, "scale_decoder_outputs", False)  # mT5 has no such setting
+        return hidden * float(config.d_model) ** -0.5 if is_scaled else hidden
 
     def _decode(self, memory: Seq2SeqMemory, tree: TreeInput) -> Tensor:
         """Decoder states of the start token and of tree nodes, (prompts, 1 + nodes, width).

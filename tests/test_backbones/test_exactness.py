@@ -1,0 +1,157 @@
+"""Shared reading gives what plain transformers gives, one candidate and one pass at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from instructrec.backbones import Backbone, likelihoods
+
+from .conftest import TITLES, history, plain_sum
+
+
+def _check(backbone: Backbone, prompts: list, lists: list[list[list[int]]]) -> None:
+    found = backbone.token_log_likelihoods(prompts, lists)
+    for prompt, candidates, got in zip(prompts, lists, found, strict=True):
+        assert got.lengths.tolist() == [len(ids) for ids in candidates]
+        for ids, value in zip(candidates, got.sums, strict=True):
+            expected = plain_sum(backbone, prompt, ids)
+            assert abs(value - expected) <= min(1e-4 * len(ids), 1e-3)
+
+
+def _world(backbone: Backbone) -> tuple[list[list[int]], list[list[list[int]]]]:
+    prompts = [history(list(TITLES[:n])) for n in (1, 7, 3)] + ["A gift for my son."]
+    titles = [TITLES, TITLES[2:5], ["", "Turbo Kart", "Turbo Kart"], TITLES[:1]]
+    return backbone.prompt_ids(prompts), [backbone.candidate_ids(list(t)) for t in titles]
+
+
+def test_own_backbones_equal_plain_transformers(own: Backbone) -> None:
+    _check(own, *_world(own))
+
+
+def test_every_architecture_equals_plain_transformers(foreign: Backbone) -> None:
+    _check(foreign, *_world(foreign))
+
+
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_any_lengths_and_shared_beginnings_are_exact(own: Backbone, data: st.DataObject) -> None:
+    ids = st.integers(5, 40)
+    prompts = data.draw(st.lists(st.lists(ids, min_size=1, max_size=30), min_size=1, max_size=4))
+    # Few different tokens, so that many candidates share beginnings or are equal.
+    few = st.lists(st.lists(st.integers(5, 7), max_size=6).map(lambda x: [*x, 1]), max_size=6)
+    _check(own, prompts, [data.draw(few) for _ in prompts])
+
+
+def test_scores_in_float64_agree_to_nine_digits(own: Backbone) -> None:
+    prompts, lists = _world(own)
+    own.model.double()
+    try:
+        found = own.token_log_likelihoods(prompts, lists)
+        for prompt, candidates, got in zip(prompts, lists, found, strict=True):
+            expected = [plain_sum(own, prompt, ids) for ids in candidates]
+            np.testing.assert_allclose(got.sums, expected, atol=1e-9, rtol=0)
+    finally:
+        own.model.float()
+
+
+def test_company_does_not_change_a_score(own: Backbone) -> None:
+    prompts, lists = _world(own)
+    together = own.token_log_likelihoods(prompts, lists)
+    for prompt, candidates, got in zip(prompts, lists, together, strict=True):
+        (alone,) = own.token_log_likelihoods([prompt], [candidates])
+        np.testing.assert_allclose(got.sums, alone.sums, atol=1e-5 * got.lengths.max(), rtol=0)
+
+
+def test_equal_candidates_score_equally_and_in_any_order(own: Backbone) -> None:
+    prompt = own.prompt_ids([history(list(TITLES[:3]))])
+    ids = own.candidate_ids([*TITLES, *TITLES[::-1]])
+    (found,) = own.token_log_likelihoods(prompt, [ids])
+    assert found.sums.tolist() == found.sums[::-1].tolist()
+
+
+def test_a_long_list_is_read_in_blocks_with_the_same_result(
+    own: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    lists = [
+        [[*rng.integers(5, 12, rng.integers(0, 7)).tolist(), 1] for _ in range(count)]
+        for count in (120, 4, 40)
+    ]
+    prompts = own.prompt_ids(["one", history(list(TITLES[:4])), "three"])
+    whole = own.token_log_likelihoods(prompts, lists)
+    monkeypatch.setattr(likelihoods, "BLOCK_NODES", 16)
+    monkeypatch.setattr(likelihoods, "HEAD_ROWS", 7)
+    monkeypatch.setattr(likelihoods, "PROMPT_TOKENS", 20)
+    parts = own.token_log_likelihoods(prompts, lists)
+    for one, other in zip(whole, parts, strict=True):
+        np.testing.assert_allclose(one.sums, other.sums, atol=1e-4, rtol=0)
+    _check(own, prompts[1:2], lists[1:2])
+
+
+def test_a_thousand_candidates_are_scored_jointly(own: Backbone) -> None:
+    texts = [f"Turbo Kart {number}" for number in range(1000)]
+    prompt = own.prompt_ids([history(list(TITLES))])
+    ids = own.candidate_ids(texts)
+    (found,) = own.token_log_likelihoods(prompt, [ids])
+    for place in (0, 499, 999):
+        assert abs(found.sums[place] - plain_sum(own, prompt[0], ids[place])) < 1e-3
+
+
+def test_a_prompt_of_two_thousand_tokens_is_scored(own: Backbone) -> None:
+    prompt = own.prompt_ids(["word " * 3000], max_tokens=2000)
+    assert len(prompt[0]) == 2000
+    _check(own, prompt, [own.candidate_ids(["Garden Hose"])])
+
+
+def test_no_prompts_and_no_candidates_give_nothing(own: Backbone) -> None:
+    assert own.token_log_likelihoods([], []) == []
+    (found,) = own.token_log_likelihoods(own.prompt_ids(["alone"]), [[]])
+    assert found.sums.shape == found.lengths.shape == (0,)
+
+
+def test_constrained_scores_are_a_distribution_over_the_candidates(own: Backbone) -> None:
+    prompts, lists = _world(own)
+    for found in own.token_log_likelihoods(prompts, lists, constrained=True):
+        unique = np.unique(found.sums)
+        assert np.all(unique <= 1e-6)
+    (found,) = own.token_log_likelihoods(prompts[:1], lists[:1], constrained=True)
+    assert np.isclose(np.exp(found.sums).sum(), 1.0)
+
+
+def test_constrained_equals_a_renormalised_walk(own: Backbone) -> None:
+    prompt, candidates = own.prompt_ids(["go"])[0], [[5, 6, 1], [5, 7, 1], [8, 1], [5, 6, 9, 1]]
+    (found,) = own.token_log_likelihoods([prompt], [candidates], constrained=True)
+    for ids, value in zip(candidates, found.sums, strict=True):
+        expected = 0.0
+        for step, token in enumerate(ids):
+            allowed = {c[step] for c in candidates if c[:step] == ids[:step]}
+            # A step's log-likelihood is a difference of sums, and so is that of each rival.
+            rivals = {t: plain_sum(own, prompt, [*ids[:step], t]) for t in allowed}
+            expected += rivals[token] - np.logaddexp.reduce(list(rivals.values()))
+        assert abs(value - expected) < 1e-4
+
+
+def test_models_of_sliding_attention_read_long_prompts_unshared(
+    make_checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from instructrec.backbones import load
+    from instructrec.backbones.unshared import UnsharedMemory
+
+    backbone = load(make_checkpoint("mistral"))
+    prompts, lists = _world(backbone)
+    assert isinstance(backbone.read(prompts), UnsharedMemory)
+    _check(backbone, prompts, lists)
+
+
+def test_what_cannot_share_a_prompt_is_still_exact(make_checkpoint) -> None:
+    from instructrec.backbones import load
+
+    backbone = load(make_checkpoint("gpt2"))
+    assert backbone.can_share
+    backbone.can_share = False
+    _check(backbone, *_world(backbone))
