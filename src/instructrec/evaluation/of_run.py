@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +10,10 @@ import polars as pl
 
 from instructrec.data.dataset import Dataset
 from instructrec.data.splits import Protocol
-from instructrec.errors import InstructRecError, UsageError
-from instructrec.evaluation.baselines import Input, Material, fit_baselines
+from instructrec.errors import UsageError
 from instructrec.evaluation.evaluate import World, gather, measure, validation_trial
+from instructrec.evaluation.field import EVERYTHING, gather_field
 from instructrec.evaluation.measure import Contestant
-from instructrec.evaluation.memory import Remembering
 from instructrec.evaluation.plan import SPREAD_USERS, Plan
 from instructrec.evaluation.report import LM, Report, Spread
 from instructrec.evaluation.templates import measure_spread, with_templates
@@ -23,15 +21,13 @@ from instructrec.evaluation.trials import CandidateList, Trial
 from instructrec.folders import MANIFEST, new_folder, read_manifest
 from instructrec.instructions.annotations import ANNOTATION_SCHEMA, Annotations
 from instructrec.instructions.schema import Scenario
-from instructrec.protocols import SILENT, Progress, Scorer
-from instructrec.ranking.fusion import Fusion
+from instructrec.protocols import SILENT, Progress
 
 if TYPE_CHECKING:
     from instructrec.ranking.ranker import Ranker
 
 SERVING = "retrievers-serving"
 _STAGES = ("dataset", "corpus", "model")
-_BOTH: frozenset[Input] = frozenset({"history", "words"})
 _SAME_ROWS = (
     "All models were fitted on the same training rows; validation rows served for choices "
     "(weights, scoring rules, templates, early stopping), test rows for nothing but this report."
@@ -110,7 +106,7 @@ def evaluate_run(
         replace=replace,
     ) as draft:
         ranker, spreads = _load_ranker(run / "model", world, plan, trials, progress)
-        field, missing = _field(run, world, ranker, plan.seed)
+        field, missing = gather_field(run, world, ranker, plan.seed)
         return measure(
             draft,
             world,
@@ -125,7 +121,7 @@ def evaluate_run(
 
 
 def evaluate_model(
-    model: Path,
+    model: Path | str,
     dataset: Path,
     scenarios: Sequence[Scenario],
     out: Path,
@@ -144,7 +140,8 @@ def evaluate_model(
     """Measure a model alone: the row `instructrec-lm` of each scenario.
 
     Args:
-        model: A model folder.
+        model: A model folder; or any checkpoint `instructrec.backbones.load` takes, which was not
+            tuned here and may be asked under any protocol.
         dataset: A dataset folder; another than the model was tuned on measures transfer.
         scenarios: What is to be measured; alternatives are measured one by one.
         out: The report folder to make.
@@ -172,8 +169,8 @@ def evaluate_model(
         seed,
         spread_users,
     )
-    refuse_serving(model)
-    chosen = same_protocol(read_manifest(model, "model"), model, protocol)
+    refuse_serving(Path(model))
+    chosen, note = _model_protocol(model, protocol)
     data = Dataset(dataset)
     texts = annotations if annotations is not None else _texts(data, chosen, plan, progress)
     world = World(data, chosen, Annotations.of(texts))
@@ -182,9 +179,9 @@ def evaluate_model(
         out,
         "report",
         command=command,
-        settings=plan.settings(),
+        settings={**plan.settings(), "model": str(model)},
         seed=plan.seed,
-        inputs={"model": model, "dataset": dataset, **dict(plan.inputs())},
+        inputs={**_identified(model), "dataset": dataset, **dict(plan.inputs())},
         replace=replace,
     ) as draft:
         ranker, spreads = _load_ranker(model, world, plan, trials, progress)
@@ -192,10 +189,10 @@ def evaluate_model(
             draft,
             world,
             trials,
-            [Contestant(LM, "ours", _BOTH, ranker)],
+            [Contestant(LM, "ours", EVERYTHING, ranker)],
             seed=plan.seed,
             spreads=spreads,
-            notes=notes,
+            notes=[*notes, *note],
             progress=progress,
         )
 
@@ -245,6 +242,22 @@ def _check_is_run(run: Path) -> None:
             )
 
 
+def _model_protocol(model: Path | str, wanted: Protocol | str | None) -> tuple[Protocol, list[str]]:
+    """The protocol to ask a model under, and what a reader must know of the model."""
+    if (Path(model) / MANIFEST).is_file():
+        return same_protocol(read_manifest(Path(model), "model"), Path(model), wanted), []
+    note = f"{model} was not tuned here: what it has seen before is not known."
+    return Protocol.parse(wanted or Protocol.LEAVE_ONE_OUT), [note]
+
+
+def _identified(model: Path | str) -> dict[str, Path]:
+    """The file that identifies a model: its manifest, else its weights' configuration."""
+    for path in (Path(model) / MANIFEST, Path(model) / "config.json"):
+        if path.is_file():
+            return {"model": path}
+    return {}
+
+
 def _texts(data: Dataset, protocol: Protocol, plan: Plan, progress: Progress) -> pl.DataFrame:
     """What the rules teacher writes, where a scenario needs it."""
     if all(single.axes[:2] == (("P1",), ("I0",)) for single in plan.singles()):
@@ -256,7 +269,7 @@ def _texts(data: Dataset, protocol: Protocol, plan: Plan, progress: Progress) ->
 
 
 def _load_ranker(
-    folder: Path, world: World, plan: Plan, trials: Sequence[Trial], progress: Progress
+    folder: Path | str, world: World, plan: Plan, trials: Sequence[Trial], progress: Progress
 ) -> tuple[Ranker, list[Spread]]:
     """The ranker with a template for every scenario, and what each template reached."""
     from instructrec.ranking.ranker import Ranker
@@ -270,52 +283,3 @@ def _load_ranker(
         if validation is not None:
             spreads.append(measure_spread(ranker, validation, progress))
     return with_templates(ranker, {spread.scenario: spread.used for spread in spreads}), spreads
-
-
-@dataclass(frozen=True, eq=False)
-class _Field:
-    """All who take part, and the memories they share."""
-
-    contestants: list[Contestant]
-    memories: list[Remembering]
-
-    def forget(self) -> None:
-        for memory in self.memories:
-            memory.forget()
-
-
-def _field(run: Path, world: World, ranker: Ranker, seed: int) -> tuple[_Field, list[str]]:
-    """Everybody who can take part, and a line about each who cannot."""
-    retrievers = run / "retrievers" if (run / "retrievers").is_dir() else None
-    material = Material(world.dataset, world.protocol, retrievers, seed)
-    baselines, notes = fit_baselines(material)
-    field = [Contestant(rival.name, "rival", rival.reads, rival) for rival in baselines]
-    lm = Remembering(ranker)
-    memories = [lm]
-    try:
-        field.append(Contestant("untuned", "rival", _BOTH, _untuned(run / "model", ranker)))
-    except InstructRecError as error:
-        notes.append(f"The untuned backbone is left out: {error}.")
-    ours = [Contestant(LM, "ours", _BOTH, lm)]
-    if retrievers is None or not (run / "fusion.json").is_file():
-        notes.append(f"{run} has no retrievers/ or fusion.json: there are no fused rows.")
-    else:
-        from instructrec.retrieval import load_retrievers
-
-        found = load_retrievers(retrievers, world.dataset.catalogue)
-        pieces: dict[str, Scorer] = {"lm": lm}
-        for name, retriever in found.items():
-            memories.append(Remembering(retriever))
-            pieces[name] = memories[-1]
-        without = Fusion.load(run / "fusion.json", pieces, without_lm=True)
-        field.append(Contestant(without.name, "rival", _BOTH, without))
-        fused = Fusion.load(run / "fusion.json", pieces)
-        ours.append(Contestant(fused.name, "ours", _BOTH, fused))
-    return _Field([*field, *ours], memories), notes
-
-
-def _untuned(model: Path, ranker: Ranker) -> Scorer:
-    """The backbone as it was before tuning, ranking in the same way."""
-    from instructrec.tuning import untuned
-
-    return type(ranker)(untuned(model), ranker.catalogue, ranker.bank, ranker.scoring)

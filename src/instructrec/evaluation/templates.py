@@ -23,7 +23,10 @@ def with_templates(ranker: Ranker, templates: Mapping[str, str]) -> Ranker:
     """The same ranker asking these scenarios by these templates."""
     merged = {**ranker.scoring.templates, **templates}
     scoring = ranker.scoring.model_copy(update={"templates": merged})
-    return type(ranker)(ranker.backbone, ranker.catalogue, ranker.bank, scoring)
+    changed = type(ranker)(ranker.backbone, ranker.catalogue, ranker.bank, scoring)
+    # The rule is the same, so what it knows of titles "without the user" still holds.
+    changed.likelihood = ranker.likelihood
+    return changed
 
 
 def measure_spread(ranker: Ranker, trial: Trial, progress: Progress = SILENT) -> Spread:

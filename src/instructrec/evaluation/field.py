@@ -1,0 +1,80 @@
+"""Who takes part in the evaluation of a run: all rivals, and what the run has made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from instructrec.errors import InstructRecError
+from instructrec.evaluation.baselines import Input, Material, fit_baselines
+from instructrec.evaluation.evaluate import World
+from instructrec.evaluation.measure import Contestant
+from instructrec.evaluation.memory import Remembering
+from instructrec.evaluation.report import LM
+from instructrec.protocols import Scorer
+from instructrec.ranking.fusion import Fusion
+
+if TYPE_CHECKING:
+    from instructrec.ranking.ranker import Ranker
+
+EVERYTHING: frozenset[Input] = frozenset({"history", "words"})
+"""What a model reads that is given the whole instruction."""
+
+
+@dataclass(frozen=True, eq=False)
+class Field:
+    """All who take part, and the memories they share.
+
+    Attributes:
+        contestants: Rivals first, then ours.
+        memories: What is a piece of several.
+    """
+
+    contestants: list[Contestant]
+    memories: list[Remembering]
+
+    def forget(self) -> None:
+        """Let go of what was remembered for one trial."""
+        for memory in self.memories:
+            memory.forget()
+
+
+def gather_field(run: Path, world: World, ranker: Ranker, seed: int) -> tuple[Field, list[str]]:
+    """Everybody who can take part, and a line about each who cannot."""
+    retrievers = run / "retrievers" if (run / "retrievers").is_dir() else None
+    material = Material(world.dataset, world.protocol, retrievers, seed)
+    baselines, notes = fit_baselines(material)
+    field = [Contestant(rival.name, "rival", rival.reads, rival) for rival in baselines]
+    lm = Remembering(ranker)
+    memories = [lm]
+    try:
+        field.append(Contestant("untuned", "rival", EVERYTHING, _untuned(run / "model", ranker)))
+    except InstructRecError as error:
+        notes.append(f"The untuned backbone is left out: {error}.")
+    ours = [Contestant(LM, "ours", EVERYTHING, lm)]
+    if retrievers is None or not (run / "fusion.json").is_file():
+        notes.append(f"{run} has no retrievers/ or fusion.json: there are no fused rows.")
+    else:
+        from instructrec.retrieval import load_retrievers
+
+        found = load_retrievers(retrievers, world.dataset.catalogue)
+        pieces: dict[str, Scorer] = {"lm": lm}
+        for name, retriever in found.items():
+            memories.append(Remembering(retriever))
+            pieces[name] = memories[-1]
+        without = Fusion.load(run / "fusion.json", pieces, without_lm=True)
+        field.append(Contestant(without.name, "rival", EVERYTHING, without))
+        fused = Fusion.load(run / "fusion.json", pieces)
+        ours.append(Contestant(fused.name, "ours", EVERYTHING, fused))
+    return Field([*field, *ours], memories), notes
+
+
+def _untuned(model: Path, ranker: Ranker) -> Scorer:
+    """The backbone as it was before tuning: the same templates, the rule of untuned models."""
+    from instructrec.ranking.scoring import ScoringConfig
+    from instructrec.tuning import untuned
+
+    kept = {"templates": ranker.scoring.templates, "max_tokens": ranker.scoring.max_tokens}
+    scoring = ScoringConfig.untuned().model_copy(update=kept)
+    return type(ranker)(untuned(model), ranker.catalogue, ranker.bank, scoring)

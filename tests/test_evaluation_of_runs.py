@@ -1,0 +1,262 @@
+"""A run is measured beside its rivals, a model alone; whatever saw test rows is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from instructrec.backbones import create, train_tokenizer
+from instructrec.cli.app import run as run_cli
+from instructrec.data.dataset import Dataset, Tables, write_tables
+from instructrec.data.splits import Protocol
+from instructrec.errors import UsageError
+from instructrec.evaluation import CandidateList, Report, evaluate_model, evaluate_run
+from instructrec.folders import new_folder, read_manifest, write_json
+from instructrec.instructions.annotations import ANNOTATION_SCHEMA
+from instructrec.instructions.schema import Scenario
+from instructrec.instructions.templating import TemplateBank
+from instructrec.ranking.fusion import Piece, fusion_content
+from instructrec.ranking.scoring import ScoringConfig
+from instructrec.retrieval.neighbours import ItemNeighbours
+from instructrec.retrieval.popularity import Popularity
+
+DAY = 86_400_000
+HISTORY = Scenario.parse("P1,I0,T3")
+SEARCH = Scenario.parse("P0,I2,T3")
+KINDS = ("Racing", "Garden", "Puzzle")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 40 users and 30 items whose tiny model was never tuned."""
+    folder = tmp_path_factory.mktemp("run")
+    rng = np.random.default_rng(5)
+    ids = [f"i{item:02}" for item in range(30)]
+    events = [
+        (f"u{user:02}", ids[item], DAY * (10 * place + user))
+        for user in range(40)
+        for place, item in enumerate(rng.choice(30, size=5, replace=False))
+    ]
+    items = pl.DataFrame(
+        {
+            "item_id": ids,
+            "title": [f"{KINDS[item % 3]} thing number {item}" for item in range(30)],
+            "categories": [[KINDS[item % 3]] for item in range(30)],
+        }
+    )
+    frame = pl.DataFrame(events, schema=["user_id", "item_id", "timestamp"], orient="row")
+    with new_folder(folder / "dataset", "dataset", command="test") as draft:
+        write_tables(draft, Tables(items.lazy(), frame.lazy()))
+    dataset = Dataset(folder / "dataset")
+    texts = [
+        (None, item, "intention", "specific", None, KINDS[n % 3]) for n, item in enumerate(ids)
+    ]
+    with new_folder(folder / "corpus", "corpus", command="test") as draft:
+        draft.facts["protocol"] = "leave-one-out"
+        annotations = pl.DataFrame(texts, schema=ANNOTATION_SCHEMA, orient="row")
+        annotations.write_parquet(draft.path / "annotations.parquet")
+    write_model(folder / "model", dataset, "leave-one-out")
+    train = dataset.split(Protocol.LEAVE_ONE_OUT).train()
+    with new_folder(folder / "retrievers", "retrievers", command="test") as draft:
+        for retriever in (Popularity, ItemNeighbours):
+            fitted = retriever.fit(train, dataset.catalogue)
+            fitted.save(draft.path / fitted.name)
+        draft.facts["protocol"] = "leave-one-out"
+    even = {name: Piece(1.0, 1.0) for name in ("lm", "popularity", "neighbours")}
+    rest = {name: piece for name, piece in even.items() if name != "lm"}
+    known = ("P,I0", "P0,I", "P,I")
+    content = fusion_content(dict.fromkeys(known, even), dict.fromkeys(known, rest), {})
+    write_json(folder / "fusion.json", content)
+    return folder
+
+
+def write_model(
+    folder: Path, dataset: Dataset, protocol: str, templates: dict[str, str] | None = None
+) -> None:
+    wordings = [template.prompt for template in TemplateBank.load()]
+    titles = [f" {title}" for title in dataset.catalogue.titles]
+    tokenizer = train_tokenizer([*wordings, *titles], 2_000)
+    with new_folder(folder, "model", command="test") as draft:
+        create("tiny-causal", tokenizer, seed=1).save(draft.path)
+        ScoringConfig(templates=templates or {}).save(draft.path)
+        draft.facts |= {"protocol": protocol, "origin": {"made": "tiny-causal", "seed": 1}}
+
+
+def test_a_model_alone_has_one_row_a_scenario_and_its_template_spread(
+    run: Path, tmp_path: Path
+) -> None:
+    report = evaluate_model(
+        run / "model", run / "dataset", [HISTORY], tmp_path / "report", spread_users=4
+    )
+    assert [(row.model, row.users) for row in report.rows] == [("instructrec-lm", 40)]
+    (spread,) = report.templates
+    covering = TemplateBank.load().covering(HISTORY, strategy="direct", asks="item")
+    assert set(spread.values) == {template.id for template in covering}
+    assert spread.chosen == "here" and spread.users == 4
+    assert spread.values[spread.used] == max(spread.values.values())
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert f"`{spread.used}` was used (the best of these)" in text
+    assert text.startswith("What the language model adds was not measured")
+
+
+def test_the_template_a_model_names_is_the_one_it_is_asked_by(run: Path, tmp_path: Path) -> None:
+    covering = TemplateBank.load().covering(HISTORY, strategy="direct", asks="item")
+    last = max(template.id for template in covering)
+    named = {str(HISTORY): last}
+    write_model(tmp_path / "model", Dataset(run / "dataset"), "leave-one-out", named)
+    report = evaluate_model(
+        tmp_path / "model", run / "dataset", [HISTORY], tmp_path / "r", spread_users=3
+    )
+    assert (report.templates[0].used, report.templates[0].chosen) == (last, "before")
+
+
+def test_texts_a_model_needs_are_written_by_rules_or_taken_from_a_corpus(
+    run: Path, tmp_path: Path
+) -> None:
+    texts = pl.read_parquet(run / "corpus" / "annotations.parquet")
+    for name, given in (("rules", None), ("given", texts)):
+        report = evaluate_model(
+            run / "model",
+            run / "dataset",
+            [SEARCH],
+            tmp_path / name,
+            annotations=given,
+            spread_users=0,
+        )
+        assert report.rows[0].users == 40 and report.templates == ()
+
+
+def test_a_run_is_measured_beside_every_rival_on_the_same_requests(
+    run: Path, tmp_path: Path
+) -> None:
+    report = evaluate_run(run, [HISTORY, SEARCH], tmp_path / "report", spread_users=4)
+    models = {scenario: {row.model for row in rows} for (scenario, *_), rows in report.tables()}
+    ours = {"untuned", "fused-without-lm", "instructrec-lm", "instructrec"}
+    assert models["P1,I0,T3"] >= {"random", "popularity", "words", "bm25", "item-kNN"} | ours
+    assert models["P0,I2,T3"] >= {"random", "popularity", "bm25"} | ours
+    assert not models["P0,I2,T3"] & {"words", "item-kNN"}
+    assert {row.users for row in report.rows} == {40}
+    assert {gap.other for gap in report.differences if gap.best_rival} - {"fused-without-lm"}
+    assert read_manifest(tmp_path / "report", "report")["protocol"] == "leave-one-out"
+    assert Report.load(tmp_path / "report") == report
+    if "minilm" not in models["P1,I0,T3"]:
+        assert any("minilm" in note for note in report.notes)
+
+
+def test_users_and_lists_of_a_file_choose_who_is_asked(run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "hard.csv"
+    lines = [f"u{user:02},{' '.join(f'i{item:02}' for item in range(12))}" for user in range(12)]
+    path.write_text("\n".join(["user_id,candidates", *lines]))
+    source = CandidateList(path, first=5, drop_history=True)
+    report = evaluate_run(
+        run,
+        [HISTORY],
+        tmp_path / "report",
+        candidates=[CandidateList(), source],
+        users={"u03", "u04", "u30"},
+        spread_users=3,
+    )
+    sizes = {candidates: rows[0].users for (_, _, candidates), rows in report.tables()}
+    assert sizes == {
+        "1 + 9 uniform, seed 0": 3,
+        "1 + the first 5 in hard.csv, history dropped": 2,
+    }
+    assert any("nothing was fitted or chosen on such lists" in note for note in report.notes)
+    first = evaluate_run(run, [HISTORY], tmp_path / "few", limit=7, spread_users=0)
+    assert {row.users for row in first.rows} == {7}
+
+
+def test_a_model_of_another_protocol_is_refused(run: Path, tmp_path: Path) -> None:
+    write_model(tmp_path / "model", Dataset(run / "dataset"), "items")
+    for wanted in ("leave-one-out", "time"):
+        with pytest.raises(UsageError, match="was made under items") as refusal:
+            evaluate_model(
+                tmp_path / "model",
+                run / "dataset",
+                [HISTORY],
+                tmp_path / "report",
+                protocol=wanted,
+            )
+        assert refusal.value.exit_code == 2
+    with pytest.raises(UsageError, match="was made under leave-one-out"):
+        evaluate_run(run, [HISTORY], tmp_path / "report", protocol="items")
+    assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.parametrize("protocol", ["items", "time"])
+def test_the_other_protocols_are_measured_on_targets_of_their_own(
+    run: Path, tmp_path: Path, protocol: str
+) -> None:
+    dataset = Dataset(run / "dataset")
+    write_model(tmp_path / "model", dataset, protocol)
+    report = evaluate_model(
+        tmp_path / "model", run / "dataset", [SEARCH], tmp_path / "report", spread_users=0
+    )
+    found = pl.read_parquet(tmp_path / "report" / "per_user.parquet")
+    split = dataset.split(protocol)
+    train = {dataset.catalogue.item_ids[row] for row in split.train().rows}
+    assert report.rows[0].protocol == protocol and found.height == report.rows[0].users
+    if protocol == "items":
+        assert not set(found["item_id"]) & train
+        assert found["user_id"].null_count() == found.height == 3
+        assert any("no test item occurs" in note for note in report.notes)
+    else:
+        targets = split.targets("test")
+        assert found["user_id"].to_list() == targets.user_ids
+
+
+def test_what_saw_test_rows_is_never_evaluated(run: Path, tmp_path: Path) -> None:
+    serving = tmp_path / "retrievers-serving"
+    shutil.copytree(run / "retrievers", serving)
+    with pytest.raises(UsageError, match="fitted on all rows"):
+        evaluate_run(serving, [HISTORY], tmp_path / "report")
+    with pytest.raises(UsageError, match="fitted on all rows"):
+        evaluate_model(serving, run / "dataset", [HISTORY], tmp_path / "report")
+
+
+def test_a_folder_that_is_no_run_is_told_apart(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is a model, not a run"):
+        evaluate_run(run / "model", [HISTORY], tmp_path / "report")
+    with pytest.raises(UsageError, match="is no run: it has no dataset/"):
+        evaluate_run(tmp_path, [HISTORY], tmp_path / "report")
+
+
+def test_the_command_prints_a_table_or_json(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = [
+        *("evaluate", str(run / "model"), str(run / "dataset"), "--scenario", "⟨P1, I0, T3⟩"),
+        *("--users", "8", "--spread-users", "0"),
+    ]
+    assert run_cli([*common, "--out", str(tmp_path / "a"), "--json"]) == 0
+    payload = json.loads(capsys.readouterr().out)
+    assert payload["rows"][0]["users"] == 8 and payload["out"] == str(tmp_path / "a")
+    assert run_cli([*common, "--out", str(tmp_path / "b")]) == 0
+    shown = capsys.readouterr().out
+    assert "instructrec-lm" in shown and "NDCG@5" in shown and "report.md" in shown
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        (["--protocol", "time"], "was made under leave-one-out"),
+        (["--protocol", "random"], "is not a protocol"),
+        (["--scenario", "P9"], "is not a scenario"),
+        (["--strategy", "pop"], "--strategy is about a candidates file"),
+        (["--users", "nobody"], "neither a number of users nor a file"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], line: str
+) -> None:
+    base = ["evaluate", str(run / "model"), str(run / "dataset"), "--out", str(tmp_path / "r")]
+    scenario = [] if "--scenario" in more else ["--scenario", "P1,I0,T3"]
+    assert run_cli([*base, *scenario, *more]) == 2
+    told = capsys.readouterr().err
+    assert line in told and len(told.strip().splitlines()) == 1
+    assert not (tmp_path / "r").exists()
