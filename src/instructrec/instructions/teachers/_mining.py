@@ -1,0 +1,431 @@
+"""Finds in a review what its writer likes, misses, and got the thing for."""
+
+from __future__ import annotations
+
+import html
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from instructrec.instructions.teachers._lexicon import lexicon
+from instructrec.instructions.teachers._wording import is_plural, with_article
+
+_TAG = re.compile(r"<[^<>]{1,200}>")
+_TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9'&-]*|[.,;:!?()\"\n]")
+_DECADES = {
+    "50": "fifties",
+    "60": "sixties",
+    "70": "seventies",
+    "80": "eighties",
+    "90": "nineties",
+}
+_DECADE = re.compile(r"(?:19)?([5-9]0)'?s")
+_STOPS: Final = frozenset(
+    '. , ; : ! ? ( ) " \n and but or because since so when while if which that who as than though with'
+    " after before until without where like".split(" ")
+)
+_SUBJECT = frozenset("it it's this these they they're they are is".split())
+_TO_BE = frozenset("is are was were".split())
+_HARDLY = frozenset("so very really pretty quite extremely super more nice incredibly just also".split())
+_GENERIC_USE = frozenset(
+    "price money cost quality value buck bucks it this that these those you they he she which who i we "
+    "me him them what anyone everyone someone people him her us album cd song songs time times sure "
+    "reason reasons example fan fans moment now real good here there ever instance record years".split()
+)
+_FIT_FOR = frozenset("perfect great good ideal nice excellent wonderful handy fantastic".split())
+_USED = frozenset("it this these them mine those".split())
+_LOVES = frozenset("loves love loved likes liked enjoys adores".split())
+_NUMBERS = dict(
+    zip(
+        "2 3 4 5 6 7 8 9 10 11 12".split(),
+        "two three four five six seven eight nine ten eleven twelve".split(),
+        strict=True,
+    )
+)
+
+
+@dataclass(frozen=True)
+class Mined:
+    """What a text says of a thing.
+
+    Attributes:
+        head: What the thing is, ``""`` when not said.
+        genres: Its kinds, in the order named.
+        decade: Such as ``seventies``; ``""`` when none is named.
+        qualities: Adjectives for the whole thing.
+        features: What it has, with adjectives and article: ``catchy hooks``, ``a warm voice``;
+            the most telling first.
+        faults: What is complained about, in the same form.
+        too: Adjectives of which it has too much.
+        recipient: ``my son``; ``""`` when nobody is named.
+        purpose: ``for camping``, ``to teach beginners``; ``""`` when none is said.
+        need: What was looked for, in the writer's own words; ``""`` when not said.
+    """
+
+    head: str = ""
+    genres: tuple[str, ...] = ()
+    decade: str = ""
+    qualities: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
+    too: tuple[str, ...] = ()
+    recipient: str = ""
+    purpose: str = ""
+    need: str = ""
+
+
+def plain(text: str) -> str:
+    """A review as its writer saw it: entities turned back, tags gone."""
+    if "&" in text:
+        text = html.unescape(html.unescape(text))
+    if "<" in text:
+        text = _TAG.sub("\n", text)
+    return text.replace("\u2019", "'")
+
+
+@lru_cache(maxsize=8192)
+def mine(text: str) -> Mined:
+    """Read a review or a description (already `plain`)."""
+    return _Miner(text).mined()
+
+
+class _Miner:
+    """One pass over the tokens of a text."""
+
+    def __init__(self, text: str) -> None:
+        letters = sum(map(str.isupper, text[:200])), sum(map(str.islower, text[:200]))
+        self.raw = _TOKEN.findall(text.lower() if letters[0] > letters[1] else text)
+        self.raw += [".", ".", "."]
+        self.tokens = [token.lower() for token in self.raw]
+        self.features: dict[str, tuple[float, str]] = {}
+        self.faults: dict[str, str] = {}
+        self.qualities: dict[str, None] = {}
+        self.too: dict[str, None] = {}
+        self.genres: dict[str, None] = {}
+        self.head = self.decade = self.recipient = self.purpose = self.need = ""
+
+    def mined(self) -> Mined:
+        """What was found."""
+        handlers = _handlers()
+        tokens = self.tokens
+        at, end = 0, len(tokens) - 3
+        while at < end:
+            handler = handlers.get(tokens[at])
+            if handler is None:
+                if tokens[at].endswith("0s"):
+                    self._decade(at)
+                at += 1
+            else:
+                at = max(at + 1, handler(self, at) or 0)
+        best = sorted(self.features.values(), key=lambda scored: -scored[0])
+        return Mined(
+            self.head,
+            tuple(self.genres),
+            self.decade,
+            tuple(self.qualities),
+            tuple(text for _, text in best),
+            tuple(self.faults.values()),
+            tuple(self.too),
+            self.recipient,
+            self.purpose,
+            self.need,
+        )
+
+    # What is said with an adjective ------------------------------------------------------------
+
+    def adjective(self, at: int) -> int:
+        """``warm, soulful vocals``, ``the strap is soft``, ``it is light and sturdy``."""
+        known, tokens = lexicon(), self.tokens
+        if tokens[at - 1] == "too" and at:
+            self._too(at)
+            return at + 1
+        words, stop = self._adjectives(at)
+        negated = self._negated(at)
+        noun, after = self._noun(stop)
+        if noun:
+            self._has(words, noun, negated)
+            return after
+        if negated or not self._ends(stop):
+            return stop
+        subject = self._subject(at)
+        if subject is None:
+            return stop
+        if subject:
+            self._has(words, subject, False)
+        else:
+            self.qualities.update(dict.fromkeys(w for w in words if w in known.qualities))
+        return stop
+
+    def _adjectives(self, at: int) -> tuple[list[str], int]:
+        """Adjectives in a row, joined by commas or ``and``, and where they stop."""
+        known, tokens = lexicon(), self.tokens
+        words = [tokens[at]]
+        stop = at + 1
+        while True:
+            following = tokens[stop]
+            if following in known.adjectives or following in known.praise or following in known.faults:
+                step = 0
+            elif following in (",", "and", "yet") and _describes(tokens[stop + 1]):
+                step = 1
+            else:
+                return words, stop
+            if known.is_noun(tokens[stop + step]) and not _describes(tokens[stop + step + 1]):
+                ahead = self._noun(stop + step + 1)[0]
+                if not ahead:
+                    return words, stop
+            words.append(tokens[stop + step])
+            stop += step + 1
+
+    def _noun(self, at: int) -> tuple[str, int]:
+        """The noun that begins here, of one or two words, and where it stops."""
+        known, tokens = lexicon(), self.tokens
+        first, second = tokens[at], tokens[at + 1]
+        if not self._may_be_noun(at):
+            return "", at
+        pair = f"{first} {second}"
+        if known.is_noun(pair) or pair in known.genres:
+            return pair, at + 2
+        if self._may_be_noun(at + 1) and (known.is_noun(second) or second in known.heads):
+            return pair, at + 2
+        if known.is_noun(first) or first in known.heads or first in known.genres:
+            return first, at + 1
+        if second in _STOPS or second in _TO_BE or second in ("for", "in", "on", "of", "to"):
+            return first, at + 1
+        return "", at
+
+    def _may_be_noun(self, at: int) -> bool:
+        known, word = lexicon(), self.tokens[at]
+        return (
+            len(word) > 2
+            and self.raw[at] == word
+            and word.isalpha()
+            and word not in known.not_nouns
+            and word not in known.vague
+            and not word.endswith("ly")
+            and not (_describes(word) and not known.is_noun(word))
+        )
+
+    def _has(self, words: list[str], noun: str, negated: bool) -> None:
+        known = lexicon()
+        last = noun.split()[-1]
+        telling = [w for w in words if w in known.adjectives and w not in noun.split()]
+        bad = [word for word in words if word in known.faults and word not in known.adjectives]
+        if noun in known.heads or noun in known.genres:
+            self._of_the_thing(noun, telling, negated)
+        elif bad:
+            if not negated and (known.is_noun(noun) or known.is_noun(last)):
+                self.faults.setdefault(last, _phrase(bad[:1], noun))
+        elif not negated:
+            is_known = known.is_noun(noun) or known.is_noun(last)
+            praise = [word for word in words if word in known.praise][:1]
+            if telling:
+                score = (3.0 if is_known else 1.6) + 0.4 * (len(telling) > 1) + 0.3 * (" " in noun)
+                self._keep(last, score, _phrase(telling[:2], noun))
+            elif is_known and praise:
+                self._keep(last, 1.4, _phrase(praise, noun))
+
+    def _of_the_thing(self, noun: str, telling: list[str], negated: bool) -> None:
+        known = lexicon()
+        if noun in known.heads:
+            self.head = self.head or known.heads[noun]
+        else:
+            self.genres[noun] = None
+        if not negated:
+            self.qualities.update(dict.fromkeys(w for w in telling if w in known.qualities))
+
+    def _keep(self, noun: str, score: float, text: str) -> None:
+        score -= 0.02 * len(self.features)
+        if noun not in self.features or self.features[noun][0] < score:
+            self.features[noun] = (score, text)
+
+    def _too(self, at: int) -> None:
+        word = self.tokens[at]
+        if not self._negated(at - 1) and self._ends(at + 1) and self._subject(at - 1) == "":
+            self.too[word] = None
+
+    def _negated(self, at: int) -> bool:
+        known = lexicon()
+        for before in range(at - 1, max(at - 5, -1), -1):
+            word = self.tokens[before]
+            if word in ".;!?\n":
+                return False
+            if word in known.negations or word.endswith("n't"):
+                return True
+        return False
+
+    def _ends(self, at: int) -> bool:
+        return self.tokens[at] in _STOPS or self.tokens[at] == "for"
+
+    def _subject(self, at: int) -> str | None:
+        """Of what an adjective without a noun speaks: a noun, ``""`` for the thing, else none."""
+        known, tokens = lexicon(), self.tokens
+        before = at - 1
+        while before >= 0 and tokens[before] in _HARDLY:
+            before -= 1
+        if before < 0 or tokens[before] in ".!?\n":
+            return ""
+        word = tokens[before]
+        if word in ("it's", "they're"):
+            return ""
+        if word not in _TO_BE or before == 0:
+            return None
+        subject = tokens[before - 1]
+        if subject in _SUBJECT or subject in known.heads:
+            return ""
+        return subject if known.is_noun(subject) and self.raw[before - 1] == subject else None
+
+    # What the thing is, when it is from, whom and what it is for -----------------------------------
+
+    def this(self, at: int) -> int:
+        """``this album``, ``these beads``."""
+        head = lexicon().heads.get(self.tokens[at + 1])
+        if head and not self.head and self.raw[at + 1] == self.tokens[at + 1]:
+            self.head = head
+        return at + 1
+
+    def genre(self, at: int) -> int:
+        """``funk``, ``new wave``; only where it is no name and not denied."""
+        known, tokens = lexicon(), self.tokens
+        for size in (3, 2, 1):
+            words = " ".join(tokens[at : at + size])
+            if words in known.genres:
+                if not self._negated(at):
+                    self.genres[words.replace("hip hop", "hip-hop")] = None
+                return at + size
+        return at + 1
+
+    def _decade(self, at: int) -> None:
+        found = _DECADE.fullmatch(self.tokens[at])
+        if found and not self.decade:
+            self.decade = _DECADES[found[1]]
+
+    def my(self, at: int) -> int:
+        """``for my five year old son``, ``my wife loves``."""
+        known, tokens = lexicon(), self.tokens
+        age, stop = self._age(at + 1)
+        who = tokens[stop]
+        if self.recipient or who not in known.recipients or not self.raw[stop].islower():
+            return at + 1
+        if (at and tokens[at - 1] in ("for", "gave", "got")) or tokens[stop + 1] in _LOVES:
+            self.recipient = f"{tokens[at]} {age}{who}".replace("hubby", "husband")
+        return stop + 1
+
+    def _age(self, at: int) -> tuple[str, int]:
+        tokens = self.tokens
+        for text in (" ".join(tokens[at : at + 3]), tokens[at]):
+            found = re.fullmatch(r"(\d+)[ -](?:year|yr)s?[ -](?:old|olds)", text)
+            if found:
+                number = _NUMBERS.get(found[1], found[1])
+                return f"{number}-year-old ", at + (3 if " " in text else 1)
+        return "", at
+
+    def fit_for(self, at: int) -> int:
+        """``perfect for road trips``; else an adjective like others."""
+        if self.tokens[at + 1] != "for":
+            return self.adjective(at)
+        if not self.purpose and not self._negated(at):
+            words = self._own_words(at + 2, 5)
+            if words and _is_use(words):
+                self.purpose = f"for {' '.join(words)}"
+        return at + 2
+
+    def use(self, at: int) -> int:
+        """``I use it to teach beginners``, ``I use these for camping``."""
+        tokens = self.tokens
+        if not self.purpose and at and tokens[at - 1] == "i" and tokens[at + 1] in _USED:
+            words = self._own_words(at + 3, 6)
+            if tokens[at + 2] == "to" and len(words) > 1 and words[0].isalpha():
+                self.purpose = f"to {' '.join(words)}"
+            elif tokens[at + 2] == "for" and words and _is_use(words):
+                self.purpose = f"for {' '.join(words)}"
+        return at + 1
+
+    def looking(self, at: int) -> int:
+        """``looking for a sturdy crate``, ``I needed something to cover my boat``."""
+        tokens = self.tokens
+        start = at + 2 if tokens[at] in ("looking", "searching") else at + 1
+        if start == at + 2 and tokens[at + 1] != "for":
+            return at + 1
+        if start == at + 1 and (not at or tokens[at - 1] != "i"):
+            return at + 1
+        if not self.need and tokens[start] in ("a", "an", "some", "something"):
+            words = self._own_words(start, 8)
+            if len(words) > 2 and words[-1] not in lexicon().vague:
+                self.need = " ".join(words)
+        return at + 1
+
+    def occasion(self, at: int) -> int:
+        """``for christmas``, ``for the office``."""
+        tokens = self.tokens
+        before = tokens[at - 1] if at else ""
+        where = tokens[at - 2] if at > 1 else ""
+        if not self.purpose and self._ends(at + 1):
+            if before == "for":
+                self.purpose = f"for {tokens[at]}"
+            elif before in ("my", "our", "the", "a") and where == "for":
+                self.purpose = f"for {before} {tokens[at]}"
+        return at + 1
+
+    def _own_words(self, start: int, most: int) -> list[str]:
+        """The writer's words from here to the end of the phrase; none when it is long or vague."""
+        known, tokens = lexicon(), self.tokens
+        stop = start
+        while tokens[stop] not in _STOPS:
+            word = tokens[stop]
+            if stop - start >= most or word in _GENERIC_USE or word in known.negations:
+                return []
+            if not self.raw[stop].islower() or not word.replace("-", "").isalpha():
+                return []
+            stop += 1
+        words = tokens[start:stop]
+        if not words or words[-1] in known.not_nouns or words[-1] in _FUNCTION:
+            return []
+        return ["my" if word == "your" else word for word in words]
+
+
+_FUNCTION = frozenset("a an the my our for to of in on at by from some something".split())
+
+
+def _describes(word: str) -> bool:
+    known = lexicon()
+    return word in known.adjectives or word in known.praise or word in known.faults
+
+
+def _is_use(words: list[str]) -> bool:
+    """Whether words after ``for`` name a use, a place or a person."""
+    known = lexicon()
+    first, last = words[0], words[-1]
+    if last in known.vague or last in known.adjectives - known.count - known.mass:
+        return False
+    return (
+        (first in ("a", "an", "my", "our", "the", "any") and len(words) > 1)
+        or (first.endswith("ing") and len(first) > 4 and first not in known.vague)
+        or first in known.occasions
+        or first in known.recipients
+    )
+
+
+def _phrase(adjectives: list[str], noun: str) -> str:
+    text = f"{', '.join(adjectives)} {noun}".strip()
+    last = noun.split()[-1]
+    known = lexicon()
+    if noun in known.mass or last in known.mass or is_plural(last) or noun in known.plural:
+        return text
+    return with_article(text)
+
+
+@lru_cache(maxsize=1)
+def _handlers():  # type: ignore[no-untyped-def]
+    known = lexicon()
+    handlers = dict.fromkeys((genre.split()[0] for genre in known.genres), _Miner.genre)
+    handlers |= dict.fromkeys(known.occasions, _Miner.occasion)
+    handlers |= dict.fromkeys(known.adjectives | known.praise | known.faults, _Miner.adjective)
+    handlers |= dict.fromkeys(_FIT_FOR, _Miner.fit_for)
+    handlers |= dict.fromkeys(("this", "these"), _Miner.this)
+    handlers |= dict.fromkeys(("my", "our"), _Miner.my)
+    handlers |= dict.fromkeys(("use", "used"), _Miner.use)
+    handlers |= dict.fromkeys(
+        ("looking", "searching", "needed", "wanted", "need", "want"), _Miner.looking
+    )
+    return handlers

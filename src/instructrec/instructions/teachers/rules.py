@@ -1,0 +1,161 @@
+"""The teacher that needs no model and no network: preferences and intentions by rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from instructrec.instructions.teachers._intentions import what_i_want, what_it_is_like, wish_of
+from instructrec.instructions.teachers._preferences import (
+    long_term,
+    overall,
+    short_term,
+    taste_of,
+)
+from instructrec.instructions.teachers._wording import Secret
+from instructrec.instructions.teachers.base import Ask, ItemFacts
+
+__all__ = ["ItemFacts", "RulesTeacher"]
+
+LONGEST_REVIEW = 2_000
+"""Reviews of so many characters or more are passed over, as in the paper's sibling."""
+LONGEST_TEXT = 32
+"""Words a text has at most."""
+
+
+class RulesTeacher:
+    """Writes what rules can read out of reviews, labels and titles; the same for the same seed.
+
+    No text names the title it is made from, or any three words in a row of it.
+
+    Args:
+        limits: Whether specific intentions also name the brand and a price limit; the paper's are
+            category labels alone.
+        longest_review: Reviews of so many characters or more are passed over.
+
+    Example:
+        >>> teacher = RulesTeacher()
+        >>> facts = ItemFacts("Night Drive", ("Music", "Soul"))
+        >>> rng = np.random.default_rng(0)
+        >>> teacher.intention("Warm vocals and a funky bass.", facts, "what_i_want", rng)
+        "I could use some soul with a funky bass and warm vocals."
+
+    Source: PAPER.md §2, after the paper's §3.2, with rules in the place of its language model.
+    """
+
+    name = "rules"
+
+    def __init__(self, *, limits: bool = False, longest_review: int = LONGEST_REVIEW) -> None:
+        self.limits = limits
+        self.longest_review = longest_review
+
+    def preference(
+        self, history: Sequence[ItemFacts], view: str, rng: np.random.Generator
+    ) -> str:
+        """What somebody likes, in the third person.
+
+        Args:
+            history: Oldest first; ratings weigh, where there are any.
+            view: ``overall``, ``long_term`` or ``short_term``.
+            rng: Draws the wording.
+
+        Returns:
+            A sentence of at most `LONGEST_TEXT` words, or ``""`` when the history tells nothing.
+        """
+        secrets = [Secret(item.title) for item in history]
+        for text in _preferences(history, view, rng):
+            if _may_stand(text, secrets):
+                return text
+        return ""
+
+    def intention(
+        self, review: str, facts: ItemFacts, view: str, rng: np.random.Generator
+    ) -> str:
+        """What somebody wants who is about to take an item, in the first person.
+
+        Args:
+            review: What they wrote about the item afterwards.
+            facts: The item; description and labels help where the review says little.
+            view: ``what_i_want`` (I1) or ``what_it_is_like`` (I1*).
+            rng: Draws the wording.
+
+        Returns:
+            A sentence of at most `LONGEST_TEXT` words, or ``""`` when nothing can be said.
+        """
+        secret = Secret(facts.title)
+        short = review if len(review) < self.longest_review else ""
+        wish = wish_of(short, facts, secret)
+        if wish is None:
+            return ""
+        say = what_i_want if view == "what_i_want" else what_it_is_like
+        return next((text for text in say(wish, rng) if _may_stand(text, [secret])), "")
+
+    def specific(self, facts: ItemFacts, rng: np.random.Generator | None = None) -> str:
+        """The item's labels, broad to narrow, joined by commas (I2).
+
+        Args:
+            facts: The item.
+            rng: Draws whether brand and price limit are named, when `limits` is set; without it
+                both are.
+        """
+        secret = Secret(facts.title)
+        labels = (" ".join(label.replace("_", " ").split()) for label in facts.categories)
+        parts = [label for label in dict.fromkeys(labels) if label]
+        if self.limits:
+            parts += [part for part in _limits(facts) if rng is None or rng.random() < 0.5]
+        parts = [part for part in parts if not secret.told_by(part)]
+        while parts and secret.told_by(", ".join(parts)):
+            parts.pop()
+        return ", ".join(parts)
+
+    def preferences(self, asks: Sequence[Ask]) -> list[str]:
+        """A preference for each ask, drawn by the ask's seed."""
+        return [
+            self.preference(ask.history, ask.view, np.random.default_rng(ask.seed)) for ask in asks
+        ]
+
+    def intentions(self, asks: Sequence[Ask]) -> list[str]:
+        """An intention for each ask, drawn by the ask's seed."""
+        return [self._intention(ask) for ask in asks]
+
+    def write(self, asks: Sequence[Ask]) -> list[str]:
+        """One text an ask, in order; ``""`` where nothing can be said (see `Teacher`)."""
+        return [
+            self.preferences([ask])[0] if ask.kind == "preference" else self._intention(ask)
+            for ask in asks
+        ]
+
+    def _intention(self, ask: Ask) -> str:
+        facts = ask.item or ItemFacts("")
+        rng = np.random.default_rng(ask.seed)
+        if ask.view == "specific":
+            return self.specific(facts, rng)
+        return self.intention(ask.review or facts.review, facts, ask.view, rng)
+
+
+def _preferences(
+    history: Sequence[ItemFacts], view: str, rng: np.random.Generator
+) -> Iterator[str]:
+    whole = taste_of(history, fades=False)
+    for _ in range(4):
+        if view == "overall":
+            yield overall(whole, rng)
+        elif view == "long_term":
+            yield long_term(whole, rng)
+        else:
+            yield short_term(taste_of(history, fades=True), whole, rng)
+
+
+def _limits(facts: ItemFacts) -> list[str]:
+    parts = [" ".join(facts.brand.split())] if facts.brand.strip() else []
+    if facts.price is not None and facts.price > 0:
+        step = 5 if facts.price < 50 else 25
+        parts.append(f"under {int(facts.price // step + 1) * step} dollars")
+    return parts
+
+
+def _may_stand(text: str, secrets: Sequence[Secret]) -> bool:
+    if not text or len(text.split()) > LONGEST_TEXT:
+        return False
+    return not any(secret.told_by(text) for secret in secrets)
