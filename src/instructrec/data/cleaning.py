@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from instructrec.data.dataset import EVENTS, INTERACTION_COLUMNS, ITEM_COLUMNS
-from instructrec.data.readers.base import Batch, Fault, TimeUnit
+from instructrec.data.dataset import EVENTS, ITEM_COLUMNS
+from instructrec.data.readers.base import Batch, Clock, Fault, TimeUnit
 from instructrec.data.values import (
     POSITIONS_BELOW,
     SECONDS_BELOW,
@@ -49,82 +49,95 @@ _EVENT_NAMES = {
 }
 
 
-@dataclass(frozen=True)
-class Clock:
-    """How times are understood.
+@dataclass
+class Times:
+    """How the times of one file of interactions are understood.
 
     Attributes:
-        kind: ``ms`` (a calendar) or ``order``.
-        unit: ``s`` or ``ms``.
+        clock: ``ms`` (a calendar) or ``order``.
+        unit: Of numbers, where there is a calendar; found out from the first batch if ``auto``.
         latest: No time under ``ms`` may lie after this, in milliseconds.
     """
 
-    kind: str
+    clock: Clock
     unit: TimeUnit
     latest: int
+    path: str = "the file"
+
+    def clean(self, batch: Batch) -> Batch:
+        """Type and check rows of user_id, item_id, timestamp and what else there is.
+
+        Raises:
+            DataError: The first batch's numbers are too small for times.
+        """
+        frame = _with_line(batch)
+        if "timestamp" not in frame.columns:
+            frame = frame.with_columns(pl.col(LINE).alias("timestamp"))
+        raw = frame["timestamp"]
+        found = times(raw)
+        if self.clock == "ms" and raw.len() > raw.null_count():
+            self.unit = find_unit(self.path, found, self.unit)
+            found = _to_ms(raw, found) if self.unit == "s" else found
+        frame = frame.with_columns(found.alias(_TIME))
+        reasons = [
+            (NO_USER, key(pl.col("user_id")).is_null()),
+            (NO_ITEM, key(pl.col("item_id")).is_null()),
+            (NO_TIME, missing(pl.col("timestamp"))),
+            (BAD_TIME, pl.col(_TIME).is_null()),
+        ]
+        if self.clock == "ms":
+            reasons.append((EARLY_TIME, pl.col(_TIME) <= 0))
+            reasons.append((LATE_TIME, pl.col(_TIME) > self.latest))
+        columns = {
+            "user_id": key(pl.col("user_id")),
+            "item_id": key(pl.col("item_id")),
+            "timestamp": pl.col(_TIME),
+        }
+        _add_optional(frame, columns, reasons)
+        return _checked(frame, reasons, columns, batch.faults)
 
 
-def find_unit(where: str, raw: pl.Series, unit: TimeUnit) -> TimeUnit:
+_TIME = "_time"
+
+
+def _add_optional(
+    frame: pl.DataFrame, columns: dict[str, pl.Expr], reasons: list[tuple[str, pl.Expr]]
+) -> None:
+    """Add the columns that interactions may have, in the order of `INTERACTION_COLUMNS`."""
+    if "rating" in frame.columns:
+        columns["rating"] = number(pl.col("rating")).cast(pl.Float32)
+        reasons.append((BAD_RATING, ~missing(pl.col("rating")) & columns["rating"].is_null()))
+    for name in ("review", "review_title"):
+        if name in frame.columns:
+            columns[name] = key(pl.col(name))
+    if "event" in frame.columns:
+        word = pl.col("event").cast(pl.String).str.strip_chars().str.to_lowercase()
+        columns["event"] = word.replace(_EVENT_NAMES)
+        reasons.append((BAD_EVENT, ~columns["event"].is_in(EVENTS)))
+    if "weight" in frame.columns:
+        columns["weight"] = number(pl.col("weight")).cast(pl.Float32)
+
+
+def find_unit(path: str, found: pl.Series, unit: TimeUnit) -> TimeUnit:
     """Whether a calendar's numbers are seconds or milliseconds, by their middle.
 
     Args:
-        where: The file, for the error.
-        raw: The first batch's raw timestamps.
+        path: The file, for the error.
+        found: Times as they stand there; dates are in milliseconds.
         unit: What is said about it; only ``auto`` is looked into.
 
     Raises:
         DataError: They are too small to be either.
     """
-    if unit != "auto" or isinstance(raw.dtype, pl.Date | pl.Datetime):
+    middle = found.median()
+    if unit != "auto" or not isinstance(middle, int | float) or middle >= SECONDS_BELOW:
         return "ms" if unit == "auto" else unit
-    middle = times(raw.drop_nulls()).median()
-    if not isinstance(middle, int | float) or middle >= SECONDS_BELOW:
-        return "ms"
     if 0 < middle < POSITIONS_BELOW:
         raise DataError(
-            f"{where} has timestamps such as {middle:.0f}, which are no times",
+            f"{path} has timestamps such as {middle:.0f}, which are no times",
             "Give --clock order if they are positions, or map another column to timestamp",
         )
     return "s" if middle > 0 else "ms"
-
-
-def clean_interactions(batch: Batch, clock: Clock) -> Batch:
-    """Type and check rows of user_id, item_id, timestamp and what else there is."""
-    frame = _with_line(batch)
-    raw_time = frame["timestamp"]
-    found = times(raw_time)
-    if clock.kind == "ms" and clock.unit == "s":
-        found = _to_ms(raw_time, found)
-    frame = frame.with_columns(found.alias("_time"))
-    reasons = [
-        (NO_USER, key(pl.col("user_id")).is_null()),
-        (NO_ITEM, key(pl.col("item_id")).is_null()),
-        (NO_TIME, missing(pl.col("timestamp"))),
-        (BAD_TIME, pl.col("_time").is_null()),
-    ]
-    if clock.kind == "ms":
-        reasons.append((EARLY_TIME, pl.col("_time") <= 0))
-        reasons.append((LATE_TIME, pl.col("_time") > clock.latest))
-    columns = {
-        "user_id": key(pl.col("user_id")),
-        "item_id": key(pl.col("item_id")),
-        "timestamp": pl.col("_time"),
-    }
-    if "rating" in frame.columns:
-        columns["rating"] = number(pl.col("rating")).cast(pl.Float32)
-        said = ~missing(pl.col("rating"))
-        reasons.append((BAD_RATING, said & columns["rating"].is_null()))
-    if "weight" in frame.columns:
-        columns["weight"] = number(pl.col("weight")).cast(pl.Float32)
-    if "event" in frame.columns:
-        word = pl.col("event").cast(pl.String).str.strip_chars().str.to_lowercase()
-        columns["event"] = word.replace(_EVENT_NAMES)
-        reasons.append((BAD_EVENT, ~columns["event"].is_in(EVENTS)))
-    for name in ("review", "review_title"):
-        if name in frame.columns:
-            columns[name] = key(pl.col(name))
-    ordered = {name: columns[name] for name in INTERACTION_COLUMNS if name in columns}
-    return _checked(frame, reasons, ordered, batch.faults)
 
 
 def _to_ms(raw: pl.Series, found: pl.Series) -> pl.Series:

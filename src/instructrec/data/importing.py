@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
-import pyarrow as pa
-from pyarrow import parquet
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from instructrec.data import cleaning, refine
-from instructrec.data.cleaning import LINE
+from instructrec.data import refine
+from instructrec.data.cleaning import LINE, Times, clean_items, clean_queries, clean_users
 from instructrec.data.dataset import (
     INTERACTION_COLUMNS,
     ITEM_COLUMNS,
@@ -26,8 +25,9 @@ from instructrec.data.readers import TABLES, Batch, Reader, ReadOptions, Table, 
 from instructrec.data.readers.base import Clock, TimeUnit
 from instructrec.data.readers.columns import check_columns, parse_columns
 from instructrec.data.rejected import Tally
+from instructrec.data.spool import Spool
 from instructrec.data.values import infer
-from instructrec.errors import DataError, UsageError
+from instructrec.errors import UsageError
 from instructrec.folders import Draft, identity, new_folder
 from instructrec.protocols import SILENT, Progress
 
@@ -164,17 +164,114 @@ def open_readers(config: ImportConfig) -> dict[Table, Reader]:
     options = ReadOptions(config.columns, config.delimiter, config.header)
     files = config.files()
     by_order = config.clock == "order"
-    readers = {
-        table: open_reader(
-            files[table], table, options, format=config.format, optional_time=by_order
-        )
-        for table in TABLES
-        if table in files
-    }
+    readers: dict[Table, Reader] = {}
+    for table in TABLES:
+        if table not in files:
+            continue
+        try:
+            readers[table] = open_reader(
+                files[table], table, options, format=config.format, optional_time=by_order
+            )
+        except UsageError as error:
+            if table == "items" and config.items is None:
+                raise UsageError(
+                    f"{files[table]} tells no titles of the items ({error.what})",
+                    "Give the items with --items FILE, or map a column to title with --columns",
+                ) from None
+            raise
     check_columns(
         config.columns, {table: reader.parser.columns() for table, reader in readers.items()}
     )
     return readers
+
+
+@dataclass
+class _Import:
+    """One import under way: its files, what was left out, and where checked rows lie."""
+
+    config: ImportConfig
+    readers: Mapping[Table, Reader]
+    clock: Clock
+    tally: Tally
+    spool: Spool
+
+    def tables(self, latest: int) -> Tables:
+        """Read and refine all tables."""
+        items, untitled = self._items()
+        every = items["item_id"]
+        events: pl.LazyFrame = pl.LazyFrame(
+            schema={name: INTERACTION_COLUMNS[name] for name in _NEEDED}
+        )
+        if "interactions" in self.readers:
+            events, left = self._interactions(items["item_id"], untitled, latest)
+            if self.config.k_core > 1:
+                items = items.filter(pl.col("item_id").is_in(left.implode()))
+        return Tables(
+            _finished(items).lazy(),
+            events,
+            self._queries(every, items["item_id"], untitled),
+            self._users(),
+            self.clock,
+        )
+
+    def _items(self) -> tuple[pl.DataFrame, pl.Series]:
+        reader = self.readers["items"]
+        if self.config.items not in (None, self.config.interactions):
+            raw = self.spool.read(reader, lambda batch: clean_items(batch, reader.currency))
+            return refine.refine_items(raw.collect(), self.tally)
+        # The lines are interactions, so their faults are counted there and repeats are none.
+        aside = self.spool.with_tally(Tally())
+
+        def clean(batch: Batch) -> Batch:
+            return refine.distinct_items(clean_items(batch, reader.currency))
+
+        items, untitled = refine.refine_items(aside.read(reader, clean).collect(), Tally())
+        return _own_columns(items, reader), untitled
+
+    def _interactions(
+        self, items: pl.Series, untitled: pl.Series, latest: int
+    ) -> tuple[pl.LazyFrame, pl.Series]:
+        """What is kept of the interactions, and the ids of their items."""
+        config = self.config
+        reader = self.readers["interactions"]
+        unit = reader.time_unit if config.time_unit == "auto" else config.time_unit
+        times = Times(self.clock, unit, latest, str(reader.path))
+        raw = self.spool.read(reader, times.clean)
+        narrow = [*_NEEDED, LINE]
+        if config.min_rating is not None and "rating" in raw.collect_schema():
+            narrow.append("rating")
+        events = raw.select(narrow).with_row_index(_ROW).collect()
+        events = refine.known_items(events, items, untitled, "interactions", self.tally)
+        self.tally.check(config.max_rejected, self.readers)
+        keep = refine.Keep(config.repeats, config.min_rating, config.k_core, config.max_per_user)
+        events = refine.refine_interactions(events, keep, self.tally)
+        left = events["item_id"].unique().cast(pl.String)
+        # Only now are the wide columns (reviews) looked at, each of their rows once.
+        wide = _finished(raw.drop(LINE).collect()[events[_ROW]])
+        return wide.lazy(), left
+
+    def _queries(
+        self, every: pl.Series, left: pl.Series, untitled: pl.Series
+    ) -> pl.LazyFrame | None:
+        if "queries" not in self.readers:
+            return None
+        frame = self.spool.read(self.readers["queries"], clean_queries).collect()
+        keys = ["query_id", "item_id"]
+        frame = refine.refine_rows(frame, "queries", keys, refine.REPEATED_JUDGEMENT, self.tally)
+        frame = refine.known_items(frame, every, untitled, "queries", self.tally)
+        frame = refine.in_core(frame, left, "queries", self.tally)
+        return frame.drop(LINE).lazy()
+
+    def _users(self) -> pl.LazyFrame | None:
+        if "users" not in self.readers:
+            return None
+        frame = self.spool.read(self.readers["users"], clean_users).collect()
+        frame = refine.refine_rows(frame, "users", ["user_id"], refine.REPEATED_USER, self.tally)
+        return _finished(frame.drop(LINE)).lazy()
+
+
+_NEEDED = ("user_id", "item_id", "timestamp")
+_ROW = "_row"
 
 
 def _fill(
@@ -184,41 +281,14 @@ def _fill(
     latest: int,
     progress: Progress,
 ) -> None:
-    tally = Tally()
     raw = draft.path / ".raw"
     raw.mkdir()
-    spool = _Spool(raw, tally, progress)
+    tally = Tally()
     clock = config.clock or (
         readers["interactions"].clock if "interactions" in readers else "order"
     )
-    currency = readers["items"].currency
-    spooled = {"items": spool.read(readers["items"], lambda b: cleaning.clean_items(b, currency))}
-    alone = config.items is not None and config.items != config.interactions
-    items, untitled = refine.refine_items(spooled["items"], tally, count=alone)
-    if not alone:
-        items = _own_columns(items, readers["items"])
-    events = pl.DataFrame(schema={name: INTERACTION_COLUMNS[name] for name in _NEEDED})
-    if "interactions" in readers:
-        events = _events(config, readers["interactions"], clock, latest, spool)
-        events = refine.known_items(events, items["item_id"], untitled, "interactions", tally)
-        tally.check(config.max_rejected, readers)
-        keep = refine.Keep(config.repeats, config.min_rating, config.k_core, config.max_per_user)
-        events = refine.refine_interactions(events, keep, tally)
-        if config.k_core > 1:
-            items = items.join(events.select("item_id"), on="item_id", how="semi")
-    tables = Tables(
-        _finished(items).lazy(), _finished(events.drop(LINE, strict=False)).lazy(), clock=clock
-    )
-    if "queries" in readers:
-        found = spool.read(readers["queries"], cleaning.clean_queries)
-        keys = ["query_id", "item_id"]
-        queries = refine.refine_rows(found, "queries", keys, refine.DUPLICATE_JUDGEMENT, tally)
-        queries = refine.known_items(queries, items["item_id"], untitled, "queries", tally)
-        tables.queries = queries.drop(LINE).lazy()
-    if "users" in readers:
-        found = spool.read(readers["users"], cleaning.clean_users)
-        users = refine.refine_rows(found, "users", ["user_id"], refine.DUPLICATE_USER, tally)
-        tables.users = _finished(users.drop(LINE)).lazy()
+    work = _Import(config, readers, clock, tally, Spool(raw, tally, progress))
+    tables = work.tables(latest)
     tally.check(config.max_rejected, readers)
     write_tables(draft, tables, seed=config.seed)
     draft.rows["rejected"] = tally.write(draft.path / REJECTED, readers)
@@ -226,89 +296,10 @@ def _fill(
     shutil.rmtree(raw)
 
 
-_NEEDED = ("user_id", "item_id", "timestamp")
-
-
-def _events(
-    config: ImportConfig, reader: Reader, clock: Clock, latest: int, spool: _Spool
-) -> pl.DataFrame:
-    unit: list[TimeUnit] = []
-
-    def clean(batch: Batch) -> Batch:
-        frame = batch.frame
-        if "timestamp" not in frame.columns:
-            batch = Batch(
-                frame.with_columns(pl.Series("timestamp", batch.lines)), batch.lines, batch.faults
-            )
-        if not unit and batch.frame.height:
-            said = config.time_unit if config.time_unit != "auto" else reader.time_unit
-            unit.append(
-                cleaning.find_unit(str(reader.path), batch.frame["timestamp"], said)
-                if clock == "ms"
-                else "ms"
-            )
-        return cleaning.clean_interactions(
-            batch, cleaning.Clock(clock, unit[0] if unit else "ms", latest)
-        )
-
-    return spool.read(reader, clean).collect()
-
-
-class _Spool:
-    """Reads files batch by batch into Parquet files of their checked rows."""
-
-    def __init__(self, folder: Path, tally: Tally, progress: Progress) -> None:
-        self._folder = folder
-        self._tally = tally
-        self._progress = progress
-
-    def read(self, reader: Reader, clean: Callable[[Batch], Batch]) -> pl.LazyFrame:
-        """Read a file whole.
-
-        Raises:
-            DataError: It cannot be read or has no row.
-        """
-        path = self._folder / f"{reader.table}.parquet"
-        writer: parquet.ParquetWriter | None = None
-        schema: pl.Schema | None = None
-        try:
-            for batch in self._progress.track(reader.batches(), f"reading {reader.path.name}"):
-                checked = clean(batch)
-                self._tally.saw(reader.table, batch.frame.height + len(batch.faults))
-                self._tally.add(reader.table, checked.faults)
-                frame = checked.frame.with_columns(pl.Series(LINE, checked.lines, dtype=pl.Int64))
-                frame = frame if schema is None else _conform(frame, schema)
-                schema = frame.schema
-                arrow: pa.Table = frame.to_arrow()
-                writer = writer or parquet.ParquetWriter(path, arrow.schema, compression="lz4")
-                writer.write_table(arrow)
-        finally:
-            if writer is not None:
-                writer.close()
-        if writer is None or not self._tally.read.get(reader.table):
-            raise DataError(f"{reader.path} has no rows", "Give a file with rows below its header")
-        return pl.scan_parquet(path)
-
-
-def _conform(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
-    """A batch in the kinds of the first one; JSON need not keep to one kind."""
-    columns = []
-    for name, kind in schema.items():
-        column, own = pl.col(name), frame.schema[name]
-        if isinstance(own, pl.List) and kind == pl.String:
-            column = column.list.join("|")
-        elif own == pl.String and isinstance(kind, pl.List):
-            column = pl.concat_list(column)
-        columns.append(column.cast(kind, strict=False))
-    return frame.select(columns)
-
-
 def _own_columns(items: pl.DataFrame, reader: Reader) -> pl.DataFrame:
     """Of an interactions' file only what tells of items."""
     said = {target for target, source in reader.mapping.items() if target != source}
-    return items.select(
-        name for name in items.columns if name in ITEM_COLUMNS or name in said - set(_NEEDED)
-    )
+    return items.select(name for name in items.columns if name in ITEM_COLUMNS or name in said)
 
 
 def _finished(frame: pl.DataFrame) -> pl.DataFrame:

@@ -78,20 +78,30 @@ def make_splits(
     Returns:
         A frame of `SPLIT_SCHEMA`.
     """
-    events = interactions.with_columns(
-        pl.int_range(pl.len()).over("user_id").cast(pl.Int64).alias("position")
-    )
+    events = interactions.select(
+        name
+        for name in ("user_id", "item_id", "timestamp", "event")
+        if name in interactions.columns
+    ).with_columns(position=_place(interactions["user_id"])[0])
     if "event" in events.columns:
-        events = events.filter(pl.col("event").ne_missing("dislike"))
+        events = events.filter(pl.col("event").ne_missing("dislike")).drop("event")
     tables = [_leave_one_out(events), *_by_item(items, queries, seed)]
-    if clock == "ms":
+    if clock == "ms" and not events.is_empty():
         tables.append(_by_time(events))
     return pl.concat([_complete(table) for table in tables])
 
 
+def _place(users: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """Each row's place among its user's, from 0, and how many those are; users lie together."""
+    lengths = users.rle().struct.field("len").to_numpy().astype(np.int64)
+    starts = np.cumsum(lengths) - lengths
+    place = np.arange(len(users), dtype=np.int64) - np.repeat(starts, lengths)
+    return pl.Series(place), pl.Series(np.repeat(lengths, lengths))
+
+
 def _leave_one_out(events: pl.DataFrame) -> pl.DataFrame:
-    size = pl.len().over("user_id")
-    from_end = size - 1 - pl.int_range(pl.len()).over("user_id")
+    place, size = (pl.lit(values) for values in _place(events["user_id"]))
+    from_end = size - 1 - place
     held_out = size >= MIN_EVENTS
     split = (
         pl.when(held_out & (from_end == 0))

@@ -91,7 +91,7 @@ def resolve(
     exact = {name: name for name in names}
     lower = {name.lower(): name for name in reversed(names)}
     found: Mapped = {}
-    for target, source in _for_table(table, wanted).items():
+    for target, source in for_table(table, wanted).items():
         parts = [part.strip() for part in source.split("+")]
         if all(part in exact for part in parts):
             found[target] = parts
@@ -106,7 +106,7 @@ def resolve(
     return found
 
 
-def _for_table(table: Table, wanted: Mapping[str, str]) -> dict[str, str]:
+def for_table(table: Table, wanted: Mapping[str, str]) -> dict[str, str]:
     """The part of a map that may speak of this table; ``items.x`` wins over ``x``."""
     mine: dict[str, str] = {}
     for target, source in wanted.items():

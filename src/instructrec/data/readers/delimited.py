@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +23,17 @@ from instructrec.errors import DataError
 
 DELIMITERS = (",", "\t", ";", "|")
 Recode = Callable[[bytes], bytes]
+
+BROKEN = "\ufdd0"
+"""Stands for bytes that are no UTF-8; Unicode has reserved it for never being text."""
+_MARK = "instructrec.broken"
+
+
+def _mark(error: UnicodeError) -> tuple[str, int]:
+    return BROKEN, error.end if isinstance(error, UnicodeDecodeError) else 0
+
+
+codecs.register_error(_MARK, _mark)
 
 
 def find_delimiter(line: str) -> str:
@@ -92,7 +104,7 @@ class Delimited:
             DataError: A quotation mark is never closed, or the file cannot be read.
         """
         names = self.columns()
-        invalid: list[int] = []
+        invalid: dict[int, int] = {}
         with open_raw(self.path) as file:
             source = _Blocks(file, self.recode)
             place = _Place(self._header_line + 1)
@@ -103,15 +115,16 @@ class Delimited:
             except pa.ArrowInvalid as error:
                 raise self._explain(error, place.line) from None
             if invalid:
-                yield Batch(_empty(columns), np.zeros(0, np.int64), place.faults(invalid))
+                _, faults = place.advance(0, None, invalid, end=True)
+                yield Batch(_empty(columns), np.zeros(0, np.int64), faults)
             if self.quotes and source.quotes % 2 and place.open_record:
                 raise self._unclosed(place.last)
 
     def _open(
-        self, source: _Blocks, names: list[str], invalid: list[int], *, skip: int
+        self, source: _Blocks, names: list[str], invalid: dict[int, int], *, skip: int
     ) -> arrow_csv.CSVStreamingReader:
         def note(row: arrow_csv.InvalidRow) -> str:
-            invalid.append(row.number)
+            invalid[row.number] = row.text.count("\n")
             return "skip"
 
         return arrow_csv.open_csv(
@@ -127,14 +140,15 @@ class Delimited:
                 invalid_row_handler=note,
             ),
             convert_options=arrow_csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.binary()),
+                column_types=dict.fromkeys(names, pa.string()),
+                check_utf8=False,
                 null_values=["", "\\N"],
                 strings_can_be_null=True,
             ),
         )
 
     def _batch(
-        self, arrow: pa.RecordBatch, place: _Place, invalid: list[int], columns: Sequence[str]
+        self, arrow: pa.RecordBatch, place: _Place, invalid: dict[int, int], columns: Sequence[str]
     ) -> Batch:
         extra = _line_ends(arrow) if self.quotes else None
         lines, faults = place.advance(arrow.num_rows, extra, invalid)
@@ -147,7 +161,7 @@ class Delimited:
             mask = pa.array(keep)
             wanted = {name: column.filter(mask) for name, column in wanted.items()}
             lines = lines[keep]
-        texts = {name: pl.Series(name, column.cast(pa.string())) for name, column in wanted.items()}
+        texts = {name: pl.Series(name, column) for name, column in wanted.items()}
         frame = pl.DataFrame(
             [texts.get(name, pl.Series(name, [None] * len(lines), pl.String)) for name in columns]
         )
@@ -181,63 +195,78 @@ class _Place:
         self.open_record = False
 
     def advance(
-        self, rows: int, extra: NDArray[np.int64] | None, invalid: list[int]
+        self,
+        rows: int,
+        extra: NDArray[np.int64] | None,
+        invalid: dict[int, int],
+        *,
+        end: bool = False,
     ) -> tuple[NDArray[np.int64], list[Fault]]:
         """Lines of the next rows, and the faults among and right before them.
 
         Args:
             rows: How many.
             extra: (rows,) line ends inside each row's fields; none when left out.
-            invalid: Row numbers of the lines that the parser has skipped; emptied as they pass.
+            invalid: Number of each row that the parser has skipped → line ends inside it; emptied
+                as they pass.
+            end: Whether the file is at its end.
         """
         numbers = np.arange(self.row, self.row + rows + len(invalid), dtype=np.int64)
-        skipped = np.isin(numbers, np.array(invalid, dtype=np.int64))
-        # The parser may be a block ahead: of its skipped rows only those that lie among these
-        # rows have passed.
-        stop = int(np.searchsorted(np.cumsum(~skipped), rows)) + 1 if rows else 0
-        numbers, skipped = numbers[:stop], skipped[:stop]
-        height = np.ones(stop, dtype=np.int64)
+        skipped = np.isin(numbers, np.array(list(invalid), dtype=np.int64))
+        if not end:
+            # The parser may be a block ahead: of its skipped rows only those that lie among these
+            # rows have passed.
+            stop = int(np.searchsorted(np.cumsum(~skipped), rows)) + 1 if rows else 0
+            numbers, skipped = numbers[:stop], skipped[:stop]
+        height = np.ones(len(numbers), dtype=np.int64)
+        inside = [invalid.pop(int(number)) for number in numbers[skipped]]
+        height[skipped] += np.array(inside, dtype=np.int64)
         if extra is not None:
             height[~skipped] += extra
         lines = self.line + np.cumsum(height) - height
-        faults = [Fault(int(line), WRONG_WIDTH) for line in lines[skipped]]
-        del invalid[: len(faults)]
-        self.row += stop
-        self.line += int(height.sum())
-        if stop:
+        if len(numbers):
+            self.row = int(numbers[-1]) + 1
+            self.line += int(height.sum())
             self.last = int(lines[-1])
             self.open_record = bool(height[-1] > 1)
+        faults = [Fault(int(line), WRONG_WIDTH) for line in lines[skipped]]
         return lines[~skipped], faults
-
-    def faults(self, invalid: list[int]) -> list[Fault]:
-        """Faults of the skipped rows after the last good one."""
-        return [Fault(self.line + number - self.row, WRONG_WIDTH) for number in invalid]
 
 
 class _Blocks(io.RawIOBase):
-    """A file as pyarrow reads it: recoded at line ends, its quotation marks counted."""
+    """A file as pyarrow reads it: UTF-8 always, recoded at line ends, quotation marks counted."""
 
     def __init__(self, file: BinaryIO, recode: Recode | None) -> None:
         self._file = file
         self._recode = recode
-        self._rest = b""
+        self._tail = b""
+        self._ready = b""
         self.quotes = 0
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """At most ``size`` bytes; recoding must not make a block longer than it was by half."""
-        if self._recode is None:
-            block = self._file.read(size)
-            self.quotes += block.count(b'"')
-            return block
-        if not self._rest:
-            lines = self._file.readlines(BLOCK)
-            self._rest = self._recode(b"".join(lines))
-            self.quotes += self._rest.count(b'"')
-        block, self._rest = self._rest[:size], self._rest[size:]
+        """At most ``size`` bytes; only the file's end gives none."""
+        if not self._ready:
+            self._ready = self._next(size)
+            self.quotes += self._ready.count(b'"')
+        block, self._ready = self._ready[:size], self._ready[size:]
         return block
+
+    def _next(self, size: int) -> bytes:
+        if self._recode is not None:
+            return self._recode(b"".join(self._file.readlines(BLOCK)))
+        raw = self._file.read(size)
+        block = self._tail + raw
+        try:
+            _, used = codecs.utf_8_decode(block, "strict", not raw)
+        except UnicodeDecodeError:
+            text, used = codecs.utf_8_decode(block, _MARK, not raw)
+            self._tail = block[used:]
+            return text.encode()
+        self._tail = block[used:]
+        return block[:used]
 
 
 def _empty(columns: Sequence[str]) -> pl.DataFrame:
@@ -266,18 +295,7 @@ def _blank(arrow: pa.RecordBatch) -> NDArray[np.bool_]:
 def _broken_rows(columns: Iterable[pa.Array], rows: int) -> NDArray[np.bool_]:
     broken = np.zeros(rows, dtype=bool)
     for column in columns:
-        try:
-            column.cast(pa.string())
-        except pa.ArrowInvalid:
-            broken |= [not _is_utf8(value) for value in column.to_pylist()]
+        found = pc.match_substring(column, BROKEN)
+        if pc.any(found).as_py():
+            broken |= pc.fill_null(found, False).to_numpy(zero_copy_only=False)
     return broken
-
-
-def _is_utf8(value: bytes | None) -> bool:
-    if value is None:
-        return True
-    try:
-        value.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

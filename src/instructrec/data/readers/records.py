@@ -18,7 +18,7 @@ from instructrec.errors import DataError
 
 Record = dict[str, Any]
 LOOKED_AT = 1000
-"""Lines at the start of a file whose keys are its columns."""
+"""So many lines at the start of a file tell its columns, unless said otherwise."""
 
 
 def json_record(line: str) -> Record | None:
@@ -49,19 +49,21 @@ class Records:
     Attributes:
         path: The file, plain or gzip.
         parse: Turns a line into a record, or into none if it holds none.
+        looked_at: Lines at the start whose keys are the file's columns.
     """
 
     path: Path
     parse: Callable[[str], Record | None] = json_record
+    looked_at: int = LOOKED_AT
 
     def columns(self) -> list[str]:
-        """Keys of the first thousand lines, in order of appearance.
+        """Keys of the first lines, in order of appearance.
 
         Raises:
             DataError: None of those lines holds a record.
         """
         keys: dict[str, None] = {}
-        for _, line in first_lines(self.path, LOOKED_AT):
+        for _, line in first_lines(self.path, self.looked_at):
             record = self.parse(line.decode("utf-8", errors="replace"))
             keys.update(dict.fromkeys(record or ()))
         if not keys:
@@ -118,8 +120,13 @@ def _series(name: str, values: list[Any]) -> pl.Series:
 def _texts(value: Any) -> list[str] | None:
     if value is None:
         return None
-    parts = value if isinstance(value, list) else [value]
-    return [text for part in parts if (text := _text(part)) is not None]
+    found: list[str] = []
+    for part in value if isinstance(value, list) else [value]:
+        if isinstance(part, list):
+            found += _texts(part) or []
+        elif (text := _text(part)) is not None:
+            found.append(text)
+    return found
 
 
 def _text(value: Any) -> str | None:

@@ -4,28 +4,42 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from instructrec.data.readers import table as _table
+from instructrec.data.readers import amazon, movielens, recbole, table
 from instructrec.data.readers.base import Reader, ReadOptions, Table
-from instructrec.data.readers.files import check_file
+from instructrec.data.readers.columns import for_table
+from instructrec.data.readers.files import check_file, first_lines, is_parquet
 from instructrec.errors import UsageError
 
-FORMATS: tuple[str, ...] = ("auto", _table.NAME)
+FORMATS: tuple[str, ...] = (
+    "auto",
+    table.NAME,
+    *amazon.FORMATS,
+    *movielens.FORMATS,
+    recbole.NAME,
+)
 
 
-def detect(path: Path, table: Table) -> str:
-    """The name of a file's format.
+def detect(path: Path, kind: Table) -> str:
+    """The name of a file's format, by its first lines; ``table`` where no other fits.
 
     Raises:
         UsageError: There is no such file.
         DataError: The file cannot be read.
     """
     check_file(path)
-    return _table.NAME
+    if is_parquet(path):
+        return table.NAME
+    lines = first_lines(path)
+    first = lines[0][1].decode("utf-8", errors="replace") if lines else ""
+    found = (
+        recbole.detect(first) or movielens.detect(kind, first) or amazon.detect(path, kind, first)
+    )
+    return found or table.NAME
 
 
 def open_reader(
     path: Path,
-    table: Table,
+    kind: Table,
     options: ReadOptions | None = None,
     *,
     format: str = "auto",
@@ -35,8 +49,8 @@ def open_reader(
 
     Args:
         path: The file.
-        table: What it holds.
-        options: How it is to be read.
+        kind: Which table it holds.
+        options: How it is to be read; a column map that speaks of this table makes it a ``table``.
         format: One of `FORMATS`.
         optional_time: Whether the order of lines may stand for a missing timestamp.
 
@@ -47,4 +61,19 @@ def open_reader(
     if format not in FORMATS:
         raise UsageError(f"there is no format {format!r}", f"Use one of {', '.join(FORMATS)}")
     check_file(path)
-    return _table.open_table(path, table, options or ReadOptions(), optional_time=optional_time)
+    options = options or ReadOptions()
+    mapped = for_table(kind, options.columns)
+    if format == "auto":
+        format = table.NAME if mapped or not options.header else detect(path, kind)
+    if format != table.NAME and mapped:
+        raise UsageError(
+            f"the format {format} knows its columns, so --columns cannot change them",
+            f"Leave --columns out, or give --format {table.NAME}",
+        )
+    if format in amazon.FORMATS:
+        return amazon.open_amazon(path, kind, format)
+    if format in movielens.FORMATS:
+        return movielens.open_movielens(path, kind, format)
+    if format == recbole.NAME:
+        return recbole.open_recbole(path, kind, optional_time=optional_time)
+    return table.open_table(path, kind, options, optional_time=optional_time)
