@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -12,10 +14,10 @@ from instructrec.instructions.teachers._mining import Mined, mine, plain
 from instructrec.instructions.teachers._wording import (
     Secret,
     capital,
+    distinct_nouns,
     is_plural,
     label_phrase,
     listed,
-    plural_of,
     with_article,
 )
 from instructrec.instructions.teachers.base import ItemFacts
@@ -27,17 +29,21 @@ class Wish:
 
     Attributes:
         thing: ``a warm seventies soul album``, ``something soft``, ``some cool jazz``.
-        again: The thing as ``it`` or ``them``.
+        other: The thing told by other labels than the first; may equal ``thing``.
+    touch: A further label, ``""`` when there is none.
         features: What it should have, most telling first.
         qualities: What it should be like.
-        without: What it should not have.
+        ease: What should be easy to do with it.
+    without: What it should not have.
         purpose: For whom or what, with its preposition.
     """
 
     thing: str
-    again: str
+    other: str
+    touch: str
     features: tuple[str, ...]
     qualities: tuple[str, ...]
+    ease: str
     without: str
     purpose: str
 
@@ -49,34 +55,65 @@ def wish_of(review: str, facts: ItemFacts, secret: Secret) -> Wish | None:
     if len(said.features) < 3 and facts.description:
         more = mine(plain(facts.description)[:600])
     known = lexicon()
-    features = _open(secret, (*said.features, *more.features))
-    qualities = _open(secret, said.qualities or more.qualities)
-    genres = [name for name in _open(secret, said.genres) if name not in ("rock", "pop")][:1]
-    genres = genres or list(_open(secret, said.genres[:1]))
-    labels = _open(secret, tuple(narrow_labels(facts)))
-    thing, again = _thing(said, genres, labels, qualities, secret)
-    purpose = next(iter(_open(secret, (said.recipient and f"for {said.recipient}", said.purpose))), "")
-    fault = next(iter(_open(secret, said.faults)), "")
+    features = secret.open((*said.features, *more.features[:2]))
+    if len(features) < 3:
+        features += secret.open(said.mentioned[: 3 - len(features)])
+    if len(features) < 2:
+        features += secret.open(said.loose[:1])
+    qualities = secret.open(said.qualities or said.hints[:2] or more.qualities)
+    labels = secret.open(narrow_labels(facts.categories))
+    genres = _genres(secret.open(said.genres), labels, facts)
+    qualities = _unsaid(qualities, features, genres)
+    thing, other, touch = _thing(said, genres, labels, qualities, facts, secret)
+    features = distinct_nouns([thing, *features])[1:]
+    purpose = next(
+        iter(secret.open((said.recipient and f"for {said.recipient}", said.purpose))), ""
+    )
+    fault = next(iter(secret.open(said.faults)), "")
     too = next((word for word in said.too if word not in qualities), "")
     without = f"without {fault}" if fault else f"nothing too {too}" if too else ""
-    if not (features or qualities or purpose or genres or labels or said.head):
+    if not (features or qualities or purpose or genres or labels or thing != "something"):
         return None
-    for name, written in known.proper.items():
-        if purpose.endswith(f" {name}"):
-            purpose = purpose.removesuffix(name) + written
-    return Wish(thing, again, features, qualities, without, purpose)
+    lead, _, last = purpose.rpartition(" ")
+    purpose = f"{lead} {known.proper.get(last, last)}".strip()
+    ease = next(iter(secret.open((said.ease,))), "")
+    return Wish(thing, other, touch, features, qualities, ease, without, purpose)
 
 
-def narrow_labels(facts: ItemFacts) -> list[str]:
-    """The item's labels, narrowest first, without those too broad to tell anything."""
+@lru_cache(maxsize=16384)
+def narrow_labels(categories: tuple[str, ...]) -> tuple[str, ...]:
+    """An item's labels as said in a sentence, narrowest first, without those too broad to tell."""
     broad = lexicon().broad
-    labels = [label_phrase(label) for label in facts.categories if label.strip()]
-    told = [label for label in labels if label.lower().replace(" and ", " & ") not in broad]
-    return list(dict.fromkeys(reversed(told or labels[-1:])))
+    told = [label for label in categories if label.strip() and _key(label) not in broad]
+    return tuple(dict.fromkeys(label_phrase(label) for label in reversed(told)))
 
 
-def _open(secret: Secret, phrases: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(phrase for phrase in phrases if phrase and not secret.told_by(phrase))
+@lru_cache(maxsize=16384)
+def domain_of(categories: tuple[str, ...]) -> tuple[str, str]:
+    """What one asks for, and likes, in the shop's department of an item; empty when unknown."""
+    domains = lexicon().domains
+    found = (domains[_key(label)] for label in categories if _key(label) in domains)
+    return next(found, ("", ""))
+
+
+@lru_cache(maxsize=16384)
+def _key(label: str) -> str:
+    words = " ".join(label.replace("_", " ").lower().split())
+    return words.replace(" and ", " & ")
+
+
+def _genres(said: tuple[str, ...], labels: tuple[str, ...], facts: ItemFacts) -> list[str]:
+    """Genres that the review names and the item's labels bear out, else the labels' own."""
+    known = lexicon()
+    is_music = domain_of(facts.categories)[1] == "music"
+    named = " ".join(labels).lower().split()
+    borne_out = [name for name in said if name.lower().rsplit(maxsplit=1)[-1] in named]
+    own = [label for label in labels if is_music or label.lower() in known.genres]
+    if own or not facts.categories:
+        telling = [name for name in borne_out or said if name not in ("rock", "pop", "metal")]
+        kept = telling if borne_out or not labels else []
+        return list(dict.fromkeys([*map(label_phrase, kept), *own]))
+    return []
 
 
 def _thing(
@@ -84,36 +121,82 @@ def _thing(
     genres: list[str],
     labels: tuple[str, ...],
     qualities: tuple[str, ...],
+    facts: ItemFacts,
     secret: Secret,
-) -> tuple[str, str]:
+) -> tuple[str, str, str]:
+    """The thing wanted, another way to say it, and a further label."""
+    allowed = lexicon().media.get(domain_of(facts.categories)[1])
+    heads = [said.head] if allowed else [said.head, *kinds_in(facts.title)]
+    heads = [word for word in heads if word and word in (allowed or heads)]
+    head = next(iter(secret.open(tuple(heads))), "")
+    thing = _plain_thing(head, said.decade, genres[:1], labels, qualities, facts)
+    touch = ""
+    if genres:
+        further = _unlike(genres[0], genres[1:])
+        others = further[:2] or genres[1:3] or genres[:1]
+        other = _plain_thing("", said.decade, others, labels, qualities[2:], facts)
+        touch = further[-1] if further else ""
+    else:
+        other = _plain_thing(head, "", [], labels[1:] or labels, (), facts)
     if said.need and not secret.told_by(said.need):
-        return said.need, "it"
-    head = said.head if not secret.told_by(said.head) else ""
-    genre = genres[0] if genres else ""
-    if not genre and labels and labels[0] in lexicon().genres:
-        genre = labels[0]
+        return said.need, thing, ""
+    return thing, other, touch
+
+
+def _unsaid(
+    qualities: tuple[str, ...], features: tuple[str, ...], genres: list[str]
+) -> tuple[str, ...]:
+    """Qualities that neither the features nor the first genre say already."""
+    words = " ".join((*features, *genres[:1])).lower().replace(",", " ").split()
+    stems = {word[:4] for word in words}
+    return tuple(word for word in qualities if word[:4] not in stems)
+
+
+def _unlike(first: str, labels: list[str]) -> list[str]:
+    """Those labels that do not merely say the first, or one another, in other words."""
+    kept = [first]
+    for label in labels:
+        words = set(label.lower().split())
+        if not any(words & set(other.lower().split()) for other in kept):
+            kept.append(label)
+    return kept[1:]
+
+
+def _plain_thing(
+    head: str,
+    decade: str,
+    genres: list[str],
+    labels: tuple[str, ...],
+    qualities: tuple[str, ...],
+    facts: ItemFacts,
+) -> str:
+    known = lexicon()
     lead = ", ".join(qualities[:2])
-    middle = " ".join(part for part in (lead, said.decade, genre) if part)
-    if genre and (not head or head == "single"):
-        return f"some {middle}", "it"
+    if genres and head in ("", "record", "single"):
+        return f"some {' '.join(part for part in (lead, decade, listed(genres)) if part)}"
     if head:
-        phrase = f"{middle} {head}".strip()
-        return (phrase, "them") if is_plural(head) else (with_article(phrase), "it")
-    if labels and not said.decade:
-        return _label_thing(labels[0], qualities), "it"
-    since = f" from the {said.decade}" if said.decade else ""
-    return f"something {' and '.join(qualities[:2])}".strip() + since, "it"
+        genre = listed(genres)
+        genre = genre if genre == "world music" else genre.removesuffix(" music")
+        phrase = " ".join(part for part in (lead, decade, genre, head) if part)
+        last = head.rsplit(maxsplit=1)[-1]
+        return f"some {phrase}" if last in known.mass or is_plural(last) else with_article(phrase)
+    if labels:
+        return _label_thing(labels[0], qualities)
+    asked = domain_of(facts.categories)[0]
+    qualified = " and ".join(qualities[:2])
+    since = f" from the {decade}" if decade else ""
+    if asked.startswith("something"):
+        return " ".join(f"something {qualified} {asked.removeprefix('something')}".split())
+    return f"{asked or f'something {qualified}'}".strip() + since
 
 
 def _label_thing(label: str, qualities: tuple[str, ...]) -> str:
-    last = label.split()[-1]
+    last = label.rsplit(maxsplit=1)[-1]
     if is_plural(last) and "&" not in label:
         return " ".join((*qualities[:1], label))
     lead = "something " + " and ".join(qualities[:2])
     return f"{lead.strip()} in {label}"
 
-
-Sentence = Callable[[Wish, np.random.Generator], str]
 
 _WANTS = (
     "I want {}",
@@ -132,7 +215,10 @@ def what_i_want(wish: Wish, rng: np.random.Generator) -> Iterator[str]:
     """Ways to say what somebody wants (I1), the preferred first."""
     features = wish.features[:2]
     start = int(rng.integers(len(_WANTS)))
-    asked = _WANTS[start].format(_with(wish.thing, features))
+    thing = f"{wish.thing} that is {wish.ease}" if _takes_ease(wish) else wish.thing
+    if wish.touch and len(features) < 2 and rng.random() < 0.7:
+        features = (*features, f"a touch of {wish.touch}")
+    asked = _WANTS[start].format(_with(thing, features))
     tail = f" {wish.purpose}" if wish.purpose else ""
     if wish.purpose.startswith("for my") and rng.random() < 0.4:
         opening = f"{capital(wish.purpose)} I want {_with(wish.thing, features)}"
@@ -150,11 +236,18 @@ def what_it_is_like(wish: Wish, rng: np.random.Generator) -> Iterator[str]:
     if len(later) < 2:
         later = tuple(reversed(wish.features[:3]))
     qualities = wish.qualities[2:4] or wish.qualities[:2]
-    be = " and ".join(qualities)
+    be = " and ".join((*qualities[:1], wish.ease) if wish.ease else qualities)
+    qualities = qualities or ((wish.ease,) if wish.ease else ())
     options = []
     if qualities and later:
         options.append(f"It should be {be}, with {listed(later[:2])}")
-    if later:
+    if len(later) == 1:
+        options += [
+            f"{capital(wish.other)} with {later[0]} would suit me well",
+            f"I'd be happy with {wish.other}, as long as it has {later[0]}",
+            f"I'd enjoy {wish.other} with {later[0]}",
+        ]
+    elif later:
         options += [
             f"I love {listed(later)}",
             f"What I care about is {listed(later)}",
@@ -163,13 +256,27 @@ def what_it_is_like(wish: Wish, rng: np.random.Generator) -> Iterator[str]:
             f"I like it best with {listed(later)}",
         ]
     elif qualities:
-        options += [f"I'd like it to be {be}", f"It should be {be}", f"I prefer something {be}"]
+        options += [
+            f"I'd like it to be {be}, and I'd be happy with {wish.other}",
+            f"It should be {be}, something like {wish.other}",
+            f"What I have in mind is {wish.other}, and it should be {be}",
+            f"I'm in the mood for {wish.other}, as long as it is {be}",
+        ]
     else:
-        options += [f"What I have in mind is {wish.thing}", f"I'd be happy with {wish.thing}"]
+        options += [
+            f"What I have in mind is {wish.other}",
+            f"I'd be happy with {wish.other}",
+            f"I'm in the mood for {wish.other}",
+        ]
     first = int(rng.integers(len(options)))
     for number in range(len(options)):
         yield _ended(options[(first + number) % len(options)], wish)
-    yield _ended(f"I'd be happy with {wish.thing}", wish)
+    yield _ended(f"I'd be happy with {wish.other}", wish)
+
+
+def _takes_ease(wish: Wish) -> bool:
+    words = wish.thing.split()
+    return bool(wish.ease) and words[0] in ("a", "an", "something") and len(words) < 6
 
 
 def _with(thing: str, features: tuple[str, ...]) -> str:
@@ -184,8 +291,26 @@ def _ended(sentence: str, wish: Wish) -> str:
     return f"{sentence}."
 
 
-def kinds_in(title: str) -> list[str]:
-    """What things a title says it is about, in the plural."""
-    heads, packing = lexicon().heads, lexicon().packing
-    words = (word.strip(",.:;()[]").lower() for word in title.split())
-    return [plural_of(heads[word]) for word in words if word in heads and word not in packing]
+_KIND_ENDS = re.compile(r" for | with |,| - |\(|\||–|:|;")
+_LONG_TITLE = 5
+
+
+@lru_cache(maxsize=16384)
+def kinds_in(title: str) -> tuple[str, ...]:
+    """What kind of thing a long, telling title names: the last known noun of its first part."""
+    heads = lexicon().heads
+    if len(title.split()) < _LONG_TITLE:
+        return ()
+    words = _KIND_ENDS.split(title, maxsplit=1)[0].split()
+    for at in range(len(words) - 1, -1, -1):
+        head = heads.get(words[at].lower())
+        if head:
+            before = words[at - 1] if at > 1 else ""
+            told = before.isalpha() and len(before) > 2 and _tells_kind(before.lower())
+            return (f"{label_phrase(before)} {head}" if told else head,)
+    return ()
+
+
+def _tells_kind(word: str) -> bool:
+    known = lexicon()
+    return word not in known.packing and word not in known.not_nouns and word not in known.vague

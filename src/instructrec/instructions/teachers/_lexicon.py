@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
+from typing import Any
 
 import yaml
 
@@ -22,6 +23,7 @@ class Lexicon:
         mass: Nouns without a plural and without an article.
         plural: Nouns in the plural.
         count: Nouns that take an article.
+        telling: Nouns that tell something even without an adjective; none takes an article.
         vague: Nouns that no wish is about.
         heads: What a review calls the thing itself → what a wish calls it.
         genres: Kinds of music, film, book and game, of one or two words.
@@ -32,6 +34,9 @@ class Lexicon:
         packing: Words of titles that say how a thing is sold.
         broad: Labels too broad to tell a taste.
         proper: Lower-cased word → the word with its capitals.
+        labels: Lower-cased label → how it is said in a sentence.
+        media: What one likes in a department → what a thing of it may be called.
+        domains: Lower-cased department of a shop → what one asks for, what one likes.
     """
 
     adjectives: frozenset[str]
@@ -41,6 +46,7 @@ class Lexicon:
     mass: frozenset[str]
     plural: frozenset[str]
     count: frozenset[str]
+    telling: frozenset[str]
     vague: frozenset[str]
     heads: Mapping[str, str]
     genres: frozenset[str]
@@ -51,23 +57,69 @@ class Lexicon:
     packing: frozenset[str]
     broad: frozenset[str]
     proper: Mapping[str, str]
+    labels: Mapping[str, str]
+    domains: Mapping[str, tuple[str, str]]
+    media: Mapping[str, frozenset[str]]
 
     def is_noun(self, word: str) -> bool:
         """Whether a word or pair of words is a noun that things are praised for."""
         return word in self.plural or word in self.mass or word in self.count
 
 
+@dataclass(frozen=True)
+class Grammar:
+    """Closed classes of words that sentences are read by (see rules_grammar.yaml)."""
+
+    stops: frozenset[str]
+    subjects: frozenset[str]
+    to_be: frozenset[str]
+    degrees: frozenset[str]
+    no_use: frozenset[str]
+    fit_for: frozenset[str]
+    used: frozenset[str]
+    loves: frozenset[str]
+    before_nouns: frozenset[str]
+    no_ends: frozenset[str]
+    too_plain: frozenset[str]
+    numbers: Mapping[str, str]
+
+
+def _read(name: str) -> dict[str, Any]:
+    source = files("instructrec.instructions.teachers") / name
+    content: dict[str, Any] = yaml.safe_load(source.read_text(encoding="utf-8"))
+    return content
+
+
+@lru_cache(maxsize=1)
+def grammar() -> Grammar:
+    """The packaged grammar."""
+    lists = {name: words.split() for name, words in _read("rules_grammar.yaml").items()}
+    numbers = {str(number): word for number, word in enumerate(lists.pop("numbers"), 2)}
+    lists["stops"].append("\n")
+    return Grammar(numbers=numbers, **{name: frozenset(words) for name, words in lists.items()})
+
+
 @lru_cache(maxsize=1)
 def lexicon() -> Lexicon:
     """The packaged lexicon."""
-    source = files("instructrec.instructions.teachers") / "rules_lexicon.yaml"
+    content = _read("rules_lexicon.yaml")
+    labels = content.pop("labels")
+    media = {name: frozenset(words.split()) for name, words in content.pop("media").items()}
+    domains = {name: (ask, like) for name, (ask, like) in content.pop("domains").items()}
     lists = {
-        name: [word.replace("_", " ") for word in words.split()]
-        for name, words in yaml.safe_load(source.read_text(encoding="utf-8")).items()
+        name: [word.replace("_", " ") for word in words.split()] for name, words in content.items()
     }
     heads = dict(pair.split("=") for pair in lists.pop("heads"))
     proper = {word.lower(): word for word in lists.pop("proper")}
     not_qualities = set(lists.pop("not_a_quality"))
     sets = {name: frozenset(words) for name, words in lists.items()}
     qualities = sets["adjectives"] - not_qualities - sets["praise"]
-    return Lexicon(heads=heads, proper=proper, qualities=qualities, **sets)
+    return Lexicon(
+        heads=heads,
+        proper=proper,
+        qualities=qualities,
+        labels=labels,
+        domains=domains,
+        media=media,
+        **sets,
+    )

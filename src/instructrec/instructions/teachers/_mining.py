@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from instructrec.instructions.teachers._lexicon import lexicon
+from instructrec.instructions.teachers._lexicon import grammar, lexicon
 from instructrec.instructions.teachers._wording import is_plural, with_article
 
 _TAG = re.compile(r"<[^<>]{1,200}>")
@@ -21,28 +22,8 @@ _DECADES = {
     "90": "nineties",
 }
 _DECADE = re.compile(r"(?:19)?([5-9]0)'?s")
-_STOPS: Final = frozenset(
-    '. , ; : ! ? ( ) " \n and but or because since so when while if which that who as than though with'
-    " after before until without where like".split(" ")
-)
-_SUBJECT = frozenset("it it's this these they they're they are is".split())
-_TO_BE = frozenset("is are was were".split())
-_HARDLY = frozenset("so very really pretty quite extremely super more nice incredibly just also".split())
-_GENERIC_USE = frozenset(
-    "price money cost quality value buck bucks it this that these those you they he she which who i we "
-    "me him them what anyone everyone someone people him her us album cd song songs time times sure "
-    "reason reasons example fan fans moment now real good here there ever instance record years".split()
-)
-_FIT_FOR = frozenset("perfect great good ideal nice excellent wonderful handy fantastic".split())
-_USED = frozenset("it this these them mine those".split())
-_LOVES = frozenset("loves love loved likes liked enjoys adores".split())
-_NUMBERS = dict(
-    zip(
-        "2 3 4 5 6 7 8 9 10 11 12".split(),
-        "two three four five six seven eight nine ten eleven twelve".split(),
-        strict=True,
-    )
-)
+_KNOWN: Final = 1.5
+"""Features scored as high have a noun that the lexicon knows."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +37,12 @@ class Mined:
         qualities: Adjectives for the whole thing.
         features: What it has, with adjectives and article: ``catchy hooks``, ``a warm voice``;
             the most telling first.
+        loose: The same with nouns that the lexicon does not know.
+        mentioned: Nouns named without an adjective, such as ``strings``.
         faults: What is complained about, in the same form.
         too: Adjectives of which it has too much.
+        ease: What it is easy to do with it: ``easy to clean``; ``""`` when not said.
+        hints: Adjectives of something that could not be made out.
         recipient: ``my son``; ``""`` when nobody is named.
         purpose: ``for camping``, ``to teach beginners``; ``""`` when none is said.
         need: What was looked for, in the writer's own words; ``""`` when not said.
@@ -68,8 +53,12 @@ class Mined:
     decade: str = ""
     qualities: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
+    loose: tuple[str, ...] = ()
+    mentioned: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
     too: tuple[str, ...] = ()
+    ease: str = ""
+    hints: tuple[str, ...] = ()
     recipient: str = ""
     purpose: str = ""
     need: str = ""
@@ -99,11 +88,13 @@ class _Miner:
         self.raw += [".", ".", "."]
         self.tokens = [token.lower() for token in self.raw]
         self.features: dict[str, tuple[float, str]] = {}
+        self.mentioned: dict[str, None] = {}
         self.faults: dict[str, str] = {}
         self.qualities: dict[str, None] = {}
+        self.hints: dict[str, None] = {}
         self.too: dict[str, None] = {}
         self.genres: dict[str, None] = {}
-        self.head = self.decade = self.recipient = self.purpose = self.need = ""
+        self.head = self.decade = self.recipient = self.purpose = self.need = self.ease = ""
 
     def mined(self) -> Mined:
         """What was found."""
@@ -117,26 +108,33 @@ class _Miner:
                     self._decade(at)
                 at += 1
             else:
-                at = max(at + 1, handler(self, at) or 0)
+                at = max(at + 1, handler(self, at))
         best = sorted(self.features.values(), key=lambda scored: -scored[0])
+        nouns = set(self.features)
         return Mined(
             self.head,
             tuple(self.genres),
             self.decade,
             tuple(self.qualities),
-            tuple(text for _, text in best),
+            tuple(text for score, text in best if score >= _KNOWN),
+            tuple(text for score, text in best if score < _KNOWN),
+            tuple(noun for noun in self.mentioned if noun.rsplit(maxsplit=1)[-1] not in nouns),
             tuple(self.faults.values()),
             tuple(self.too),
+            self.ease,
+            tuple(hint for hint in self.hints if hint not in self.qualities),
             self.recipient,
             self.purpose,
             self.need,
         )
 
-    # What is said with an adjective ------------------------------------------------------------
+    # What is said with an adjective
 
     def adjective(self, at: int) -> int:
         """``warm, soulful vocals``, ``the strap is soft``, ``it is light and sturdy``."""
         known, tokens = lexicon(), self.tokens
+        if f"{tokens[at]} {tokens[at + 1]}" in known.genres:
+            return self.genre(at)
         if tokens[at - 1] == "too" and at:
             self._too(at)
             return at + 1
@@ -146,10 +144,11 @@ class _Miner:
         if noun:
             self._has(words, noun, negated)
             return after
-        if negated or not self._ends(stop):
+        if negated:
             return stop
-        subject = self._subject(at)
+        subject = self._subject(at) if self._ends(stop) else None
         if subject is None:
+            self.hints.update(dict.fromkeys(w for w in words if w in known.qualities))
             return stop
         if subject:
             self._has(words, subject, False)
@@ -164,7 +163,11 @@ class _Miner:
         stop = at + 1
         while True:
             following = tokens[stop]
-            if following in known.adjectives or following in known.praise or following in known.faults:
+            if (
+                following in known.adjectives
+                or following in known.praise
+                or following in known.faults
+            ):
                 step = 0
             elif following in (",", "and", "yet") and _describes(tokens[stop + 1]):
                 step = 1
@@ -186,11 +189,20 @@ class _Miner:
         pair = f"{first} {second}"
         if known.is_noun(pair) or pair in known.genres:
             return pair, at + 2
-        if self._may_be_noun(at + 1) and (known.is_noun(second) or second in known.heads):
+        if (
+            self._may_be_noun(at + 1)
+            and (known.is_noun(second) or second in known.heads)
+            and not is_plural(first)
+            and (known.is_noun(first) or not first.endswith("ing"))
+        ):
             return pair, at + 2
         if known.is_noun(first) or first in known.heads or first in known.genres:
             return first, at + 1
-        if second in _STOPS or second in _TO_BE or second in ("for", "in", "on", "of", "to"):
+        if (
+            second in grammar().stops
+            or second in grammar().to_be
+            or second in ("for", "in", "on", "of", "to")
+        ):
             return first, at + 1
         return "", at
 
@@ -201,14 +213,14 @@ class _Miner:
             and self.raw[at] == word
             and word.isalpha()
             and word not in known.not_nouns
-            and word not in known.vague
-            and not word.endswith("ly")
+            and (word not in known.vague or word in known.heads)
+            and not (word.endswith(("ly", "ed")) and not known.is_noun(word))
             and not (_describes(word) and not known.is_noun(word))
         )
 
     def _has(self, words: list[str], noun: str, negated: bool) -> None:
         known = lexicon()
-        last = noun.split()[-1]
+        last = noun.rsplit(maxsplit=1)[-1]
         telling = [w for w in words if w in known.adjectives and w not in noun.split()]
         bad = [word for word in words if word in known.faults and word not in known.adjectives]
         if noun in known.heads or noun in known.genres:
@@ -219,11 +231,15 @@ class _Miner:
         elif not negated:
             is_known = known.is_noun(noun) or known.is_noun(last)
             praise = [word for word in words if word in known.praise][:1]
-            if telling:
-                score = (3.0 if is_known else 1.6) + 0.4 * (len(telling) > 1) + 0.3 * (" " in noun)
+            if telling and is_known:
+                score = 3.0 + 0.4 * (len(telling) > 1) + 0.3 * (" " in noun)
                 self._keep(last, score, _phrase(telling[:2], noun))
-            elif is_known and praise:
-                self._keep(last, 1.4, _phrase(praise, noun))
+            elif telling and known.qualities.issuperset(telling):
+                self.hints.update(dict.fromkeys(telling))
+                if len(last) > 3:
+                    self._keep(last, 1.0, _phrase(telling[:2], noun))
+            elif is_known and praise and last not in grammar().too_plain:
+                self._keep(last, 2.0, _phrase(praise, noun))
 
     def _of_the_thing(self, noun: str, telling: list[str], negated: bool) -> None:
         known = lexicon()
@@ -235,7 +251,7 @@ class _Miner:
             self.qualities.update(dict.fromkeys(w for w in telling if w in known.qualities))
 
     def _keep(self, noun: str, score: float, text: str) -> None:
-        score -= 0.02 * len(self.features)
+        score -= min(0.02 * len(self.features), 0.5)
         if noun not in self.features or self.features[noun][0] < score:
             self.features[noun] = (score, text)
 
@@ -255,31 +271,33 @@ class _Miner:
         return False
 
     def _ends(self, at: int) -> bool:
-        return self.tokens[at] in _STOPS or self.tokens[at] == "for"
+        return self.tokens[at] in grammar().stops or self.tokens[at] == "for"
 
     def _subject(self, at: int) -> str | None:
         """Of what an adjective without a noun speaks: a noun, ``""`` for the thing, else none."""
         known, tokens = lexicon(), self.tokens
         before = at - 1
-        while before >= 0 and tokens[before] in _HARDLY:
+        while before >= 0 and tokens[before] in grammar().degrees:
             before -= 1
         if before < 0 or tokens[before] in ".!?\n":
             return ""
         word = tokens[before]
         if word in ("it's", "they're"):
             return ""
-        if word not in _TO_BE or before == 0:
+        if word not in grammar().to_be or before == 0:
             return None
         subject = tokens[before - 1]
-        if subject in _SUBJECT or subject in known.heads:
+        if subject in grammar().subjects or subject in known.heads:
             return ""
         return subject if known.is_noun(subject) and self.raw[before - 1] == subject else None
 
-    # What the thing is, when it is from, whom and what it is for -----------------------------------
+    # What the thing is, when it is from, whom and what it is for
 
     def this(self, at: int) -> int:
         """``this album``, ``these beads``."""
         head = lexicon().heads.get(self.tokens[at + 1])
+        if at and self.tokens[at - 1] == "in":
+            return at + 1
         if head and not self.head and self.raw[at + 1] == self.tokens[at + 1]:
             self.head = head
         return at + 1
@@ -287,10 +305,11 @@ class _Miner:
     def genre(self, at: int) -> int:
         """``funk``, ``new wave``; only where it is no name and not denied."""
         known, tokens = lexicon(), self.tokens
+        is_name = at and self.raw[at][0].isupper() and self.raw[at - 1][0].isupper()
         for size in (3, 2, 1):
             words = " ".join(tokens[at : at + size])
             if words in known.genres:
-                if not self._negated(at):
+                if not self._negated(at) and not is_name:
                     self.genres[words.replace("hip hop", "hip-hop")] = None
                 return at + size
         return at + 1
@@ -300,6 +319,15 @@ class _Miner:
         if found and not self.decade:
             self.decade = _DECADES[found[1]]
 
+    def noun(self, at: int) -> int:
+        """``strings`` and ``piano``, named without an adjective."""
+        tokens = self.tokens
+        if len(self.mentioned) < 6 and self.raw[at] == tokens[at] and self._ends(at + 1):
+            before = tokens[at - 1] if at else ""
+            if before in grammar().before_nouns and not self._negated(at):
+                self.mentioned[tokens[at]] = None
+        return at + 1
+
     def my(self, at: int) -> int:
         """``for my five year old son``, ``my wife loves``."""
         known, tokens = lexicon(), self.tokens
@@ -307,7 +335,7 @@ class _Miner:
         who = tokens[stop]
         if self.recipient or who not in known.recipients or not self.raw[stop].islower():
             return at + 1
-        if (at and tokens[at - 1] in ("for", "gave", "got")) or tokens[stop + 1] in _LOVES:
+        if (at and tokens[at - 1] in ("for", "gave", "got")) or tokens[stop + 1] in grammar().loves:
             self.recipient = f"{tokens[at]} {age}{who}".replace("hubby", "husband")
         return stop + 1
 
@@ -316,7 +344,7 @@ class _Miner:
         for text in (" ".join(tokens[at : at + 3]), tokens[at]):
             found = re.fullmatch(r"(\d+)[ -](?:year|yr)s?[ -](?:old|olds)", text)
             if found:
-                number = _NUMBERS.get(found[1], found[1])
+                number = grammar().numbers.get(found[1], found[1])
                 return f"{number}-year-old ", at + (3 if " " in text else 1)
         return "", at
 
@@ -333,7 +361,7 @@ class _Miner:
     def use(self, at: int) -> int:
         """``I use it to teach beginners``, ``I use these for camping``."""
         tokens = self.tokens
-        if not self.purpose and at and tokens[at - 1] == "i" and tokens[at + 1] in _USED:
+        if not self.purpose and at and tokens[at - 1] == "i" and tokens[at + 1] in grammar().used:
             words = self._own_words(at + 3, 6)
             if tokens[at + 2] == "to" and len(words) > 1 and words[0].isalpha():
                 self.purpose = f"to {' '.join(words)}"
@@ -355,6 +383,15 @@ class _Miner:
                 self.need = " ".join(words)
         return at + 1
 
+    def easy(self, at: int) -> int:
+        """``easy to clean``."""
+        tokens = self.tokens
+        if not self.ease and tokens[at + 1] == "to" and not self._negated(at):
+            words = self._own_words(at + 2, 3)
+            if words:
+                self.ease = f"easy to {' '.join(words)}"
+        return at + 1
+
     def occasion(self, at: int) -> int:
         """``for christmas``, ``for the office``."""
         tokens = self.tokens
@@ -371,20 +408,17 @@ class _Miner:
         """The writer's words from here to the end of the phrase; none when it is long or vague."""
         known, tokens = lexicon(), self.tokens
         stop = start
-        while tokens[stop] not in _STOPS:
+        while tokens[stop] not in grammar().stops:
             word = tokens[stop]
-            if stop - start >= most or word in _GENERIC_USE or word in known.negations:
+            if stop - start >= most or word in grammar().no_use or word in known.negations:
                 return []
             if not self.raw[stop].islower() or not word.replace("-", "").isalpha():
                 return []
             stop += 1
         words = tokens[start:stop]
-        if not words or words[-1] in known.not_nouns or words[-1] in _FUNCTION:
+        if not words or words[-1] in known.not_nouns or words[-1] in grammar().no_ends:
             return []
         return ["my" if word == "your" else word for word in words]
-
-
-_FUNCTION = frozenset("a an the my our for to of in on at by from some something".split())
 
 
 def _describes(word: str) -> bool:
@@ -408,7 +442,7 @@ def _is_use(words: list[str]) -> bool:
 
 def _phrase(adjectives: list[str], noun: str) -> str:
     text = f"{', '.join(adjectives)} {noun}".strip()
-    last = noun.split()[-1]
+    last = noun.rsplit(maxsplit=1)[-1]
     known = lexicon()
     if noun in known.mass or last in known.mass or is_plural(last) or noun in known.plural:
         return text
@@ -416,15 +450,17 @@ def _phrase(adjectives: list[str], noun: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _handlers():  # type: ignore[no-untyped-def]
+def _handlers() -> dict[str, Callable[[_Miner, int], int]]:
     known = lexicon()
-    handlers = dict.fromkeys((genre.split()[0] for genre in known.genres), _Miner.genre)
+    handlers: dict[str, Callable[[_Miner, int], int]] = dict.fromkeys(known.telling, _Miner.noun)
+    handlers |= dict.fromkeys((genre.split()[0] for genre in known.genres), _Miner.genre)
     handlers |= dict.fromkeys(known.occasions, _Miner.occasion)
     handlers |= dict.fromkeys(known.adjectives | known.praise | known.faults, _Miner.adjective)
-    handlers |= dict.fromkeys(_FIT_FOR, _Miner.fit_for)
+    handlers |= dict.fromkeys(grammar().fit_for, _Miner.fit_for)
     handlers |= dict.fromkeys(("this", "these"), _Miner.this)
     handlers |= dict.fromkeys(("my", "our"), _Miner.my)
     handlers |= dict.fromkeys(("use", "used"), _Miner.use)
+    handlers["easy"] = _Miner.easy
     handlers |= dict.fromkeys(
         ("looking", "searching", "needed", "wanted", "need", "want"), _Miner.looking
     )

@@ -6,13 +6,14 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
-from instructrec.instructions.teachers._intentions import kinds_in, narrow_labels
+from instructrec.instructions.teachers._intentions import domain_of, kinds_in, narrow_labels
 from instructrec.instructions.teachers._lexicon import lexicon
 from instructrec.instructions.teachers._mining import mine, plain
-from instructrec.instructions.teachers._wording import Secret, listed
+from instructrec.instructions.teachers._wording import Secret, listed, plural_of
 from instructrec.instructions.teachers.base import ItemFacts
 
 _NAME = re.compile(r"[A-Z][A-Za-z'-]{2,}")
@@ -40,14 +41,15 @@ class Taste:
     names: tuple[str, ...]
 
 
-def taste_of(history: Sequence[ItemFacts], fades: bool) -> Taste:
+@lru_cache(maxsize=256)
+def taste_of(history: tuple[ItemFacts, ...], fades: bool) -> Taste:
     """Weigh what a history says.
 
     Args:
         history: Oldest first.
         fades: Whether the last few items count, each less than the one after it.
     """
-    secrets = [Secret(item.title) for item in history]
+    secret = Secret(*(item.title for item in history))
     items = list(history[-_RECENT:] if fades else history)
     liked: dict[str, float] = defaultdict(float)
     disliked: dict[str, float] = defaultdict(float)
@@ -62,13 +64,17 @@ def taste_of(history: Sequence[ItemFacts], fades: bool) -> Taste:
                 disliked[label] -= weight
         if weight > 0.4 and len(traits) < 12:
             traits += _traits(item)
-    likes = _best(liked, secrets)
+    likes = _distinct(_best(liked, secret))
     return Taste(
         likes,
-        tuple(label for label in _best(disliked, secrets) if label not in liked),
-        tuple(dict.fromkeys(_open(traits, secrets))),
-        _repeated([item.brand for item in items if _weight(item.rating) > 0], secrets),
-        _names([item.title for item in items], secrets),
+        tuple(label for label in _best(disliked, secret) if label not in liked),
+        tuple(dict.fromkeys(secret.open(traits))),
+        _repeated([item.brand for item in items if _weight(item.rating) > 0], secret),
+        _names(
+            [item.title for item in items if domain_of(item.categories)[1] != "music"],
+            likes,
+            secret,
+        ),
     )
 
 
@@ -78,8 +84,10 @@ def _weight(rating: float | None) -> float:
 
 
 def _labels(item: ItemFacts) -> list[str]:
-    labels = narrow_labels(item) or kinds_in(item.title)
-    return list(dict.fromkeys(map(_thing_label, labels)))
+    labels = narrow_labels(item.categories) or list(map(plural_of, kinds_in(item.title)))
+    if not labels:
+        labels = [domain_of(item.categories)[1]]
+    return list(dict.fromkeys(_thing_label(label) for label in labels if label))
 
 
 def _thing_label(label: str) -> str:
@@ -89,27 +97,54 @@ def _thing_label(label: str) -> str:
 
 def _traits(item: ItemFacts) -> list[str]:
     text = item.review or item.description[:600]
-    return list(mine(plain(text)).features[:2]) if text else []
+    if not text:
+        return []
+    found = mine(plain(text)).features[:3]
+    return [trait for trait in found if not lexicon().praise.intersection(trait.split()[:2])][:2]
 
 
-def _best(weights: dict[str, float], secrets: Sequence[Secret]) -> tuple[str, ...]:
+def _best(weights: dict[str, float], secret: Secret) -> tuple[str, ...]:
     ordered = sorted(weights, key=lambda label: (-weights[label], label))
-    return tuple(_open(ordered, secrets))
+    return secret.open(ordered)
 
 
-def _open(phrases: Sequence[str], secrets: Sequence[Secret]) -> list[str]:
-    return [phrase for phrase in phrases if not any(secret.told_by(phrase) for secret in secrets)]
+def _distinct(labels: Sequence[str]) -> tuple[str, ...]:
+    """Labels without those that repeat the words of one before them, or hold nothing else."""
+    kept: list[str] = []
+    words_of: list[set[str]] = []
+    for label in labels:
+        words = set(re.findall(r"[\w&]+", label.lower())) - {"and", "things", "for", "the"}
+        if not any(words <= other or other <= words for other in words_of):
+            kept.append(label)
+            words_of.append(words)
+    return tuple(kept)
 
 
-def _repeated(brands: Sequence[str], secrets: Sequence[Secret]) -> tuple[str, ...]:
-    counts = Counter(" ".join(brand.split()) for brand in brands if brand.strip())
-    often = [brand for brand, count in counts.most_common() if count > 1]
-    return tuple(_open(often, secrets))
+def _repeated(brands: Sequence[str], secret: Secret) -> tuple[str, ...]:
+    counts = Counter(_said(brand) for brand in brands if brand.strip())
+    often = [brand for brand, count in counts.most_common() if count > 1 and _is_name(brand)]
+    return secret.open(often)
 
 
-def _names(titles: Sequence[str], secrets: Sequence[Secret]) -> tuple[str, ...]:
+def _said(brand: str) -> str:
+    """A brand or an artist as one says it: ``DOE,JANE`` is ``Jane Doe``."""
+    name = " ".join(brand.split())
+    if name.count(",") == 1 and name.isupper():
+        last, first = name.split(",")
+        return f"{first.strip()} {last.strip()}".title()
+    return name
+
+
+def _is_name(brand: str) -> bool:
+    known = lexicon()
+    lowered = brand.lower()
+    return "/" not in brand and lowered not in known.domains and lowered not in known.broad
+
+
+def _names(titles: Sequence[str], labels: Sequence[str], secret: Secret) -> tuple[str, ...]:
     """Capitalised words that at least two different titles share, the most shared first."""
     known = lexicon()
+    told = " ".join(labels).lower()
     counts: Counter[str] = Counter()
     for title in dict.fromkeys(titles):
         counts.update(dict.fromkeys(_NAME.findall(title), 1))
@@ -120,8 +155,11 @@ def _names(titles: Sequence[str], secrets: Sequence[Secret]) -> tuple[str, ...]:
         and word.lower() not in known.packing
         and word.lower() not in known.not_nouns
         and word.lower() not in known.vague
+        and word.lower() not in known.adjectives
+        and word.lower() not in told
+        and not word.lower().endswith(("able", "ible", "ful", "less", "ly", "ed", "proof"))
     ]
-    return tuple(_open(shared, secrets))
+    return secret.open(shared)
 
 
 _WHO = ("They", "This customer", "The customer", "This person")
@@ -165,7 +203,8 @@ def overall(taste: Taste, rng: np.random.Generator) -> str:
     else:
         return ""
     if taste.shuns and not traits:
-        text += f", and less {listed(taste.shuns[:2], 'or')}"
+        less = "they care" if who == "They" else "cares"
+        return f"{text}, but {less} less for {listed(taste.shuns[:2], 'or')}."
     return f"{text}{_by_name(taste)}."
 
 
@@ -175,7 +214,7 @@ _PARTICIPLE = ("with a liking for", "above all", "ideally with", "best of all wi
 def _by_name(taste: Taste) -> str:
     if taste.brands:
         return f", often from {taste.brands[0]}"
-    return f", with {taste.names[0]} coming up again and again" if taste.names else ""
+    return f", often something to do with {taste.names[0]}" if taste.names else ""
 
 
 def long_term(taste: Taste, rng: np.random.Generator) -> str:
@@ -221,7 +260,3 @@ def short_term(taste: Taste, before: Taste, rng: np.random.Generator) -> str:
     else:
         return ""
     return f"{text}."
-
-
-
-

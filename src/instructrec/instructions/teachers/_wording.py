@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 from instructrec.instructions.teachers._lexicon import lexicon
 
@@ -40,13 +41,21 @@ def is_plural(word: str) -> bool:
 
 def plural_of(word: str) -> str:
     """The plural of a noun in the singular; a plural as it is."""
-    if is_plural(word):
+    if is_plural(word) or word.rsplit(maxsplit=1)[-1] in lexicon().mass:
         return word
     if word.endswith(("s", "x", "ch", "sh")):
         return f"{word}es"
     if word.endswith("y") and word[-2:-1] not in "aeiou":
         return f"{word[:-1]}ies"
     return "knives" if word == "knife" else "shelves" if word == "shelf" else f"{word}s"
+
+
+def distinct_nouns(phrases: Sequence[str]) -> tuple[str, ...]:
+    """Phrases without those that end like one before them."""
+    kept: dict[str, str] = {}
+    for phrase in phrases:
+        kept.setdefault(phrase.rsplit(maxsplit=1)[-1], phrase)
+    return tuple(kept.values())
 
 
 def capital(text: str) -> str:
@@ -65,8 +74,9 @@ def label_phrase(label: str) -> str:
     bare = " ".join(_IN_BRACKETS.sub("", label.replace("_", " ")).split())
     lowered = bare.lower()
     proper = lexicon().proper
-    if lowered in proper:
-        return proper[lowered]
+    said = lexicon().labels.get(lowered.replace(" and ", " & ")) or proper.get(lowered)
+    if said:
+        return said
     words = [
         proper.get(word.lower(), word if any(map(str.isdigit, word)) else word.lower())
         for word in bare.split()
@@ -79,31 +89,41 @@ def label_phrase(label: str) -> str:
 
 
 class Secret:
-    """A title that a text must not give away.
+    """Titles that a text must not give away.
 
     Args:
-        title: The whole title, or its first three words and every other three in a row, is secret.
+        titles: Of each, every three words in a row are secret, or the whole where it is shorter.
     """
 
-    def __init__(self, title: str) -> None:
-        self.size, self.runs = _runs(title)
+    def __init__(self, *titles: str) -> None:
+        self._runs: list[set[tuple[str, ...]]] = [set() for _ in range(_RUN)]
+        for title in titles:
+            runs = _runs(title)
+            if runs:
+                self._runs[len(runs[0]) - 1].update(runs)
 
     def told_by(self, text: str) -> bool:
-        """Whether the text gives the title away."""
-        if not self.size:
-            return False
+        """Whether the text gives a title away."""
         words = _WORD.findall(text.lower())
-        if self.size == 1:
-            return any(word in self.runs for word in words)
-        return any(
-            tuple(words[at : at + self.size]) in self.runs
-            for at in range(len(words) - self.size + 1)
+        singles, pairs, triples = self._runs
+        if singles and not singles.isdisjoint(zip(words, strict=True)):
+            return True
+        if pairs and not pairs.isdisjoint(pairwise(words)):
+            return True
+        return bool(triples) and not triples.isdisjoint(
+            zip(words, words[1:], words[2:], strict=False)
         )
 
+    def open(self, phrases: Iterable[str]) -> tuple[str, ...]:
+        """The phrases that may be said; empty ones are left out."""
+        return tuple(phrase for phrase in phrases if phrase and not self.told_by(phrase))
 
-def _runs(title: str) -> tuple[int, frozenset[str | tuple[str, ...]]]:
+
+_RUN = 3
+
+
+@lru_cache(maxsize=16384)
+def _runs(title: str) -> tuple[tuple[str, ...], ...]:
     words = _WORD.findall(title.lower())
-    size = min(3, len(words))
-    if size < 2:
-        return size, frozenset(words)
-    return size, frozenset(tuple(words[at : at + size]) for at in range(len(words) - size + 1))
+    size = min(_RUN, len(words))
+    return tuple(tuple(words[at : at + size]) for at in range(len(words) - size + 1) if size)

@@ -50,9 +50,7 @@ class RulesTeacher:
         self.limits = limits
         self.longest_review = longest_review
 
-    def preference(
-        self, history: Sequence[ItemFacts], view: str, rng: np.random.Generator
-    ) -> str:
+    def preference(self, history: Sequence[ItemFacts], view: str, rng: np.random.Generator) -> str:
         """What somebody likes, in the third person.
 
         Args:
@@ -63,15 +61,13 @@ class RulesTeacher:
         Returns:
             A sentence of at most `LONGEST_TEXT` words, or ``""`` when the history tells nothing.
         """
-        secrets = [Secret(item.title) for item in history]
-        for text in _preferences(history, view, rng):
-            if _may_stand(text, secrets):
+        secret = Secret(*(item.title for item in history))
+        for text in _preferences(tuple(history), view, rng):
+            if _may_stand(text, secret):
                 return text
         return ""
 
-    def intention(
-        self, review: str, facts: ItemFacts, view: str, rng: np.random.Generator
-    ) -> str:
+    def intention(self, review: str, facts: ItemFacts, view: str, rng: np.random.Generator) -> str:
         """What somebody wants who is about to take an item, in the first person.
 
         Args:
@@ -89,7 +85,7 @@ class RulesTeacher:
         if wish is None:
             return ""
         say = what_i_want if view == "what_i_want" else what_it_is_like
-        return next((text for text in say(wish, rng) if _may_stand(text, [secret])), "")
+        return next((text for text in say(wish, rng) if _may_stand(text, secret)), "")
 
     def specific(self, facts: ItemFacts, rng: np.random.Generator | None = None) -> str:
         """The item's labels, broad to narrow, joined by commas (I2).
@@ -135,7 +131,7 @@ class RulesTeacher:
 
 
 def _preferences(
-    history: Sequence[ItemFacts], view: str, rng: np.random.Generator
+    history: tuple[ItemFacts, ...], view: str, rng: np.random.Generator
 ) -> Iterator[str]:
     whole = taste_of(history, fades=False)
     for _ in range(4):
@@ -155,7 +151,7 @@ def _limits(facts: ItemFacts) -> list[str]:
     return parts
 
 
-def _may_stand(text: str, secrets: Sequence[Secret]) -> bool:
+def _may_stand(text: str, secret: Secret) -> bool:
     if not text or len(text.split()) > LONGEST_TEXT:
         return False
-    return not any(secret.told_by(text) for secret in secrets)
+    return not secret.told_by(text)
