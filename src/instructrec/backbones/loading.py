@@ -14,6 +14,7 @@ from instructrec.backbones.base import Backbone
 from instructrec.backbones.causal import CausalBackbone
 from instructrec.backbones.seq2seq import Seq2SeqBackbone
 from instructrec.errors import ModelError, UsageError
+from instructrec.pretrained import names, require
 
 _READING_ERRORS = (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError)
 
@@ -128,11 +129,8 @@ def _locate(path_or_name: str | Path) -> str:
         return str(path)
     if path.is_absolute() or str(path_or_name).startswith("."):
         raise ModelError(f"there is no folder {path}", "Check the path")
-    try:
-        from instructrec.pretrained import MODELS, locate
-    except ImportError:
-        return str(path_or_name)
-    return str(locate(str(path_or_name))) if str(path_or_name) in MODELS else str(path_or_name)
+    name = str(path_or_name)
+    return str(require(name)) if name in names() else name
 
 
 def _unreadable(path_or_name: str | Path, error: Exception) -> ModelError:
