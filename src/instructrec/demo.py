@@ -27,9 +27,9 @@ class DemoConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    users: int = Field(default=2000, ge=50)
+    users: int = Field(default=3000, ge=50)
     """Shoppers of the marketplace."""
-    items: int = Field(default=1000, ge=50)
+    items: int = Field(default=1500, ge=50)
     """Items of the marketplace."""
     seed: int = 0
     """Seeds everything."""
@@ -108,7 +108,9 @@ def examples(run: Path) -> Iterator[Example]:
         "A stranger, whose words are not the catalogue's",
         f'instructrec recommend {run} --want "{VAGUE}" --k {SHOWN}',
         recommender.recommend(wish=VAGUE, k=SHOWN),
-        recommender.without("dense").recommend(wish=VAGUE, k=SHOWN) if with_encoder else None,
+        recommender.without("dense", "similar").recommend(wish=VAGUE, k=SHOWN)
+        if with_encoder
+        else None,
     )
 
 

@@ -21,6 +21,7 @@ from instructrec.instructions.schema import Context, Instruction, TaskForm
 from instructrec.protocols import SILENT, Filters, Progress, Retriever, Rows, Scores
 from instructrec.ranking.fusion import Fusion
 from instructrec.reasons import Reasons
+from instructrec.retrieval.hybrid import Hybrid
 
 if TYPE_CHECKING:
     from instructrec.ranking.ranker import Ranker
@@ -31,8 +32,10 @@ TYPICAL = 200
 """Items that a judged one is compared with."""
 NAMED = 20
 """Items that the language model names of the whole catalogue for T2."""
-_FUSED_PLACES = 60
-"""Places are summed as 1 / (60 + place), the customary constant of reciprocal rank fusion."""
+AS_WRITTEN = (
+    "minilm is not at work here: words are matched as they are written "
+    "(instructrec models pull minilm, then build again)"
+)
 _FACTS = ("brand", "price", "currency", "categories", "url", "in_stock")
 _STAGES = ("dataset", "model", "fusion.json", "retrievers-serving")
 _ANSWER_SCHEMA = pl.Schema(
@@ -72,6 +75,8 @@ class Recommender:
         self._fusion_file = fusion_file
         self._understanding = Understanding(dataset)
         self._reasons = Reasons(self.catalogue, self.retrievers)
+        found = [one for name, one in self.retrievers.items() if name != "popularity"]
+        self._hybrid = Hybrid(found, fill=self.retrievers.get("popularity"))
 
     @classmethod
     def load(cls, run: Path | str) -> Recommender:
@@ -231,40 +236,17 @@ class Recommender:
         return scores
 
     def _pools(self, asked: Sequence[Asked], size: int) -> Rows:
-        """(requests, size) candidates of all retrievers together, -1 where fewer are allowed.
-
-        Each retriever that has weight for this kind of request, and something to go by, hands in
-        its best; places are fused by reciprocal rank. Popularity fills what is left.
-        """
-        lists: list[list[Rows]] = [[] for _ in asked]
-        for name in sorted(self.retrievers):
-            numbers = [n for n, one in enumerate(asked) if self._speaks(name, one.instruction)]
-            if not numbers:
-                continue
-            found = self.retrievers[name].retrieve(
-                [asked[number].instruction for number in numbers],
-                size,
-                [asked[number].filters for number in numbers],
-            )
-            for number, rows in zip(numbers, found, strict=True):
-                lists[number].append(rows)
-        pools = np.full((len(asked), size), -1, dtype=np.int64)
-        for line, found_lists in zip(pools, lists, strict=True):
-            best = _fuse_places(found_lists)[:size]
-            line[: len(best)] = best
-        return pools
-
-    def _speaks(self, name: str, instruction: Instruction) -> bool:
-        if name == "popularity" or name not in self.retrievers:
-            return True
-        if name == "neighbours":
-            return bool(instruction.preference.history_ids)
-        return _something_known(instruction)
+        """(requests, size) candidates of all retrievers together, -1 where fewer are allowed."""
+        instructions = [one.instruction for one in asked]
+        return self._hybrid.retrieve(instructions, size, [one.filters for one in asked])
 
     def _answer(
         self, asked: Asked, rows: Rows, form: TaskForm, k: int, evidence: Evidence
     ) -> Recommendation:
         instruction = replace(asked.instruction, task=form)
+        notes = asked.notes
+        if instruction.intention.text and "dense" not in self.retrievers:
+            notes = (*notes, AS_WRITTEN)
         text, parts = self._told(asked.instruction)
         answer = Recommendation(
             (),
@@ -273,7 +255,7 @@ class Recommender:
             text,
             parts,
             asked.limits,
-            notes=asked.notes,
+            notes=notes,
         )
         if not len(rows):
             limits = " and ".join(asked.limits) or "these limits"
@@ -432,15 +414,3 @@ def _checked_task(task: str, candidates: Sequence[str], k: int) -> TaskForm:
             "Leave them out, or use T3 to rerank them",
         )
     return form
-
-
-def _fuse_places(lists: Sequence[Rows]) -> Rows:
-    """All rows of several lists, best first by summed reciprocal places, ties by smaller row."""
-    if not lists:
-        return np.zeros(0, dtype=np.int64)
-    rows = np.concatenate(lists)
-    places = np.concatenate([np.arange(1, len(found) + 1) for found in lists])
-    there = rows >= 0
-    unique, inverse = np.unique(rows[there], return_inverse=True)
-    sums = np.bincount(inverse, 1.0 / (_FUSED_PLACES + places[there]), len(unique))
-    return np.asarray(unique[np.lexsort((unique, -sums))], dtype=np.int64)

@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from instructrec.build import Stage
 from instructrec.data.dataset import Dataset
 from instructrec.data.splits import Protocol
-from instructrec.folders import write_json
+from instructrec.folders import new_folder, write_json
 from instructrec.instructions.schema import Scenario
-from instructrec.protocols import SILENT, Progress
+from instructrec.protocols import SILENT, Progress, Scorer
+from instructrec.retrieval import fit_retrievers, load_retrievers
 
 if TYPE_CHECKING:
     from instructrec.data.importing import ImportConfig
@@ -196,31 +197,46 @@ def _tune(config: RunConfig, target: Path, *, progress: Progress) -> None:
 def _fit_retrievers(config: RunConfig, target: Path, *, progress: Progress) -> None:
     dataset = Dataset(target.parent / "dataset")
     train = dataset.split(config.protocol).train()
-    _write_retrievers(config, target, dataset, train, serving=False, progress=progress)
+    _write_retrievers(target, dataset, train, {"protocol": config.protocol.value}, progress)
 
 
 def _fit_serving(config: RunConfig, target: Path, *, progress: Progress) -> None:
     dataset = Dataset(target.parent / "dataset")
-    _write_retrievers(config, target, dataset, dataset.sequences, serving=True, progress=progress)
+    # All rows, test rows among them: this folder is for use and evaluation refuses it.
+    _write_retrievers(target, dataset, dataset.sequences, {"serving": True}, progress)
 
 
 def _write_retrievers(
-    config: RunConfig,
     target: Path,
     dataset: Dataset,
     sequences: Sequences,
-    *,
-    serving: bool,
+    facts: Mapping[str, Any],
     progress: Progress,
 ) -> None:
-    raise NotImplementedError
+    known = target.parent / "retrievers"
+    with new_folder(
+        target,
+        "retrievers",
+        command="instructrec build",
+        settings={**facts, "dense": encoder_is_here()},
+        inputs={"dataset": dataset.folder},
+        replace=True,
+    ) as draft:
+        names = fit_retrievers(
+            dataset.catalogue,
+            sequences,
+            draft.path,
+            progress=progress,
+            reuse=known if known.is_dir() and known != target else None,
+        )
+        draft.facts |= {**facts, "retrievers": list(names)}
+        draft.rows["items"] = len(dataset.catalogue)
 
 
 def _fit_fusion(config: RunConfig, target: Path, *, progress: Progress) -> None:
     from instructrec.fitting import Grounds, fit_run
     from instructrec.instructions.corpus import Corpus
     from instructrec.ranking.ranker import Ranker
-    from instructrec.retrieval import load_retrievers
 
     run = target.parent
     dataset = Dataset(run / "dataset")
@@ -231,7 +247,7 @@ def _fit_fusion(config: RunConfig, target: Path, *, progress: Progress) -> None:
         users=config.fusion_users,
         seed=config.seed,
     )
-    pieces = {
+    pieces: dict[str, Scorer] = {
         **load_retrievers(run / "retrievers", dataset.catalogue),
         "lm": Ranker.load(run / "model", dataset.catalogue),
     }

@@ -9,7 +9,7 @@ import pytest
 from instructrec.errors import FolderError, UsageError
 from instructrec.protocols import Filters
 from instructrec.reasons import words_of
-from instructrec.recommender import Recommender, _fuse_places
+from instructrec.recommender import AS_WRITTEN, Recommender
 
 
 def titles(answer) -> list[str]:
@@ -60,7 +60,7 @@ def test_given_filters_hold_beside_those_in_words(recommender):
 def test_limits_that_nothing_meets_give_no_item_and_say_so(recommender):
     answer = recommender.recommend(wish="a racing game under 3")
     assert answer.items == ()
-    assert answer.notes == ("no item meets price <= 3.0",)
+    assert answer.notes == (AS_WRITTEN, "no item meets price <= 3.0")
 
 
 def test_a_filter_over_an_unknown_column_is_refused(recommender):
@@ -113,7 +113,7 @@ def test_t0_says_no_to_what_breaks_a_limit(recommender):
     )
     assert answer.answer == "no"
     assert answer.items[0].probability == 0.0
-    assert answer.notes == ("Turbo Kart Deluxe does not meet price <= 30.0",)
+    assert answer.notes == (AS_WRITTEN, "Turbo Kart Deluxe does not meet price <= 30.0")
 
 
 def test_t1_names_one_of_two_whatever_their_order(recommender):
@@ -200,13 +200,6 @@ def test_a_folder_that_is_no_run_is_refused_in_one_line(tmp_path):
         Recommender.load(tmp_path / "absent")
     with pytest.raises(FolderError, match="has no dataset: it is no run, or one that is not"):
         Recommender.load(tmp_path)
-
-
-def test_places_are_fused_so_that_what_two_lists_name_comes_first():
-    import numpy as np
-
-    fused = _fuse_places([np.array([5, 1, 2]), np.array([7, 2, -1])])
-    assert fused.tolist() == [2, 5, 7, 1]
 
 
 def test_telling_words_leave_small_words_out():

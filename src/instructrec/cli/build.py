@@ -13,7 +13,7 @@ from instructrec.cli.progress import make_progress
 from instructrec.cli.settings import from_file, settled
 
 if TYPE_CHECKING:
-    pass
+    from instructrec.stages import RunConfig
 
 app = new_app()
 
