@@ -58,8 +58,8 @@ def wish_of(review: str, facts: ItemFacts, secret: Secret) -> Wish | None:
     features = secret.open((*said.features, *more.features[:2]))
     if len(features) < 3:
         features += secret.open(said.mentioned[: 3 - len(features)])
-    if len(features) < 2:
-        features += secret.open(said.loose[:1])
+    if not features:
+        features = secret.open(said.loose[:1])
     qualities = secret.open(said.qualities or said.hints[:2] or more.qualities)
     labels = secret.open(narrow_labels(facts.categories))
     genres = _genres(secret.open(said.genres), labels, facts)
@@ -170,7 +170,6 @@ def _plain_thing(
     qualities: tuple[str, ...],
     facts: ItemFacts,
 ) -> str:
-    known = lexicon()
     lead = ", ".join(qualities[:2])
     if genres and head in ("", "record", "single"):
         return f"some {' '.join(part for part in (lead, decade, listed(genres)) if part)}"
@@ -179,7 +178,7 @@ def _plain_thing(
         genre = genre if genre == "world music" else genre.removesuffix(" music")
         phrase = " ".join(part for part in (lead, decade, genre, head) if part)
         last = head.rsplit(maxsplit=1)[-1]
-        return f"some {phrase}" if last in known.mass or is_plural(last) else with_article(phrase)
+        return f"some {phrase}" if _is_stuff(last) or is_plural(last) else with_article(phrase)
     if labels:
         return _label_thing(labels[0], qualities)
     asked = domain_of(facts.categories)[0]
@@ -188,6 +187,12 @@ def _plain_thing(
     if asked.startswith("something"):
         return " ".join(f"something {qualified} {asked.removeprefix('something')}".split())
     return f"{asked or f'something {qualified}'}".strip() + since
+
+
+def _is_stuff(word: str) -> bool:
+    """Whether one asks for some of it, not for one; instruments are both."""
+    known = lexicon()
+    return word in known.mass and word not in known.telling
 
 
 def _label_thing(label: str, qualities: tuple[str, ...]) -> str:
@@ -258,7 +263,7 @@ def what_it_is_like(wish: Wish, rng: np.random.Generator) -> Iterator[str]:
     elif qualities:
         options += [
             f"I'd like it to be {be}, and I'd be happy with {wish.other}",
-            f"It should be {be}, something like {wish.other}",
+            f"It should be {be}, perhaps {wish.other}",
             f"What I have in mind is {wish.other}, and it should be {be}",
             f"I'm in the mood for {wish.other}, as long as it is {be}",
         ]
@@ -291,7 +296,7 @@ def _ended(sentence: str, wish: Wish) -> str:
     return f"{sentence}."
 
 
-_KIND_ENDS = re.compile(r" for | with |,| - |\(|\||–|:|;")
+_KIND_ENDS = re.compile(r" for | with | in |,| - |\(|\||–|:|;")
 _LONG_TITLE = 5
 
 

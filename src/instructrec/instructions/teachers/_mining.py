@@ -104,7 +104,7 @@ class _Miner:
         while at < end:
             handler = handlers.get(tokens[at])
             if handler is None:
-                if tokens[at].endswith("0s"):
+                if tokens[at].endswith(("0s", "ties")):
                     self._decade(at)
                 at += 1
             else:
@@ -172,6 +172,8 @@ class _Miner:
             elif following in (",", "and", "yet") and _describes(tokens[stop + 1]):
                 step = 1
             else:
+                return words, stop
+            if tokens[stop + step + 1] == "for" and tokens[stop + step] in grammar().fit_for:
                 return words, stop
             if known.is_noun(tokens[stop + step]) and not _describes(tokens[stop + step + 1]):
                 ahead = self._noun(stop + step + 1)[0]
@@ -315,9 +317,11 @@ class _Miner:
         return at + 1
 
     def _decade(self, at: int) -> None:
-        found = _DECADE.fullmatch(self.tokens[at])
-        if found and not self.decade:
-            self.decade = _DECADES[found[1]]
+        word = self.tokens[at]
+        found = _DECADE.fullmatch(word)
+        decade = _DECADES[found[1]] if found else word
+        if not self.decade and decade in _DECADES.values():
+            self.decade = decade
 
     def noun(self, at: int) -> int:
         """``strings`` and ``piano``, named without an adjective."""
@@ -436,6 +440,7 @@ def _is_use(words: list[str]) -> bool:
         (first in ("a", "an", "my", "our", "the", "any") and len(words) > 1)
         or (first.endswith("ing") and len(first) > 4 and first not in known.vague)
         or first in known.occasions
+        or (last in known.occasions and first not in known.not_nouns)
         or first in known.recipients
     )
 

@@ -84,9 +84,11 @@ def _weight(rating: float | None) -> float:
 
 
 def _labels(item: ItemFacts) -> list[str]:
-    labels = narrow_labels(item.categories) or list(map(plural_of, kinds_in(item.title)))
-    if not labels:
-        labels = [domain_of(item.categories)[1]]
+    labels = list(narrow_labels(item.categories))
+    domain = domain_of(item.categories)[1]
+    if not labels and domain not in lexicon().media:
+        labels = [plural_of(kind) for kind in kinds_in(item.title)]
+    labels = labels or [domain]
     return list(dict.fromkeys(_thing_label(label) for label in labels if label))
 
 
@@ -151,7 +153,7 @@ def _names(titles: Sequence[str], labels: Sequence[str], secret: Secret) -> tupl
     shared = [
         word
         for word, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-        if count > 1
+        if count >= max(2, 0.4 * len(titles))
         and word.lower() not in known.packing
         and word.lower() not in known.not_nouns
         and word.lower() not in known.vague

@@ -10,7 +10,7 @@ from itertools import pairwise
 from instructrec.instructions.teachers._lexicon import lexicon
 
 _WORD = re.compile(r"\w+")
-_SOUNDS_CONSONANT = re.compile(r"(?:uni|use|usu|eu|one\b|once|ubi)")
+_SOUNDS_CONSONANT = re.compile(r"(?:uni|use|usu|usb|usa|eu|one\b|once|ubi)")
 _SOUNDS_VOWEL = re.compile(r"(?:hour|honest|heir|8|11\b|18\b|mp3|lp\b|ep\b|lcd|led\b|r&b)")
 _IN_BRACKETS = re.compile(r"\s*\([^)]*\)")
 

@@ -1,0 +1,288 @@
+"""The rules teacher: readable, in the right person, true to its sources, and no leak."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from instructrec.instructions.teachers._mining import mine, plain
+from instructrec.instructions.teachers._wording import (
+    Secret,
+    label_phrase,
+    listed,
+    plural_of,
+    with_article,
+)
+from instructrec.instructions.teachers.base import Ask, ItemFacts
+from instructrec.instructions.teachers.rules import LONGEST_TEXT, RulesTeacher
+
+TEACHER = RulesTeacher()
+WISHES = ("what_i_want", "what_it_is_like")
+VIEWS = ("overall", "long_term", "short_term")
+ALBUM = ItemFacts("Night Drive", ("CDs & Vinyl", "Pop", "Soul", "Digital Music"))
+REVIEW = (
+    "I love this album! Warm vocals, catchy hooks and a driving bass line. It is mellow and "
+    "soulful, real seventies soul. The lyrics are clever, though the cover is ugly."
+)
+
+
+def say(review: str, facts: ItemFacts = ALBUM, view: str = "what_i_want", seed: int = 0) -> str:
+    return TEACHER.intention(review, facts, view, np.random.default_rng(seed))
+
+
+def words_of(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())
+
+
+def gives_away(text: str, title: str) -> bool:
+    """An oracle of its own: three words of the title in a row, or all of a shorter one."""
+    padded, wanted = f" {' '.join(words_of(text))} ", words_of(title)
+    size = min(3, len(wanted))
+    runs = [wanted[at : at + size] for at in range(len(wanted) - size + 1)] if size else []
+    return any(f" {' '.join(run)} " in padded for run in runs)
+
+
+def test_a_wish_is_in_the_first_person_and_says_what_the_review_says() -> None:
+    for seed in range(20):
+        text = say(REVIEW, seed=seed)
+        assert re.search(r"\b(?:I|I'm|I'd|me)\b", text), text
+        assert "warm vocals" in text or "driving bass line" in text
+        assert "seventies soul" in text
+        assert text.endswith(".") and text[0].isupper()
+
+
+def test_the_second_wish_says_something_else() -> None:
+    first = {say(REVIEW, seed=seed) for seed in range(8)}
+    second = {say(REVIEW, view="what_it_is_like", seed=seed) for seed in range(8)}
+    assert not first & second
+    assert any("clever lyrics" in text or "catchy hooks" in text for text in second)
+
+
+def test_what_is_denied_is_not_wished_for_and_faults_are_wished_away() -> None:
+    assert "smooth" not in say("The vocals are not smooth and it was never funky.")
+    assert mine("It has no catchy hooks.").features == ()
+    assert say("Warm vocals but cheesy lyrics.").endswith("without cheesy lyrics.")
+    assert "nothing too loud" in say("Warm vocals. It is too loud.")
+
+
+@pytest.mark.parametrize(
+    ("review", "part"),
+    [
+        ("Got this for my 5 year old grandson and he loves it.", "my five-year-old grandson"),
+        ("It is sturdy and perfect for road trips.", "for road trips"),
+        ("I use it to teach beginners.", "to teach beginners"),
+        ("I was looking for a sturdy crate.", "a sturdy crate"),
+        ("It is easy to clean.", "easy to clean"),
+        ("A sturdy lamp. Great for my office.", "for my office"),
+    ],
+)
+def test_uses_people_and_needs_are_found(review: str, part: str) -> None:
+    thing = ItemFacts("Acme 300", ("Tools & Home Improvement",))
+    assert any(part in say(review, thing, seed=seed) for seed in range(6))
+
+
+def test_where_the_review_says_little_description_and_labels_help() -> None:
+    described = replace(ALBUM, description="Full of lush harmonies and breezy grooves.")
+    assert "lush harmonies" in say("Great!", described)
+    assert "soul" in say("Great!")
+    assert say("Great!", ItemFacts("Night Drive")) == ""
+    assert say("", ItemFacts("")) == ""
+
+
+def test_entities_and_tags_are_turned_back_and_long_reviews_passed_over() -> None:
+    assert plain("R&amp;B &quot;x&quot;<br />good") == 'R&B "x"\ngood'
+    long = "Warm vocals. " * 200
+    assert "warm vocals" not in say(long)
+    patient = RulesTeacher(longest_review=10_000)
+    assert "warm vocals" in patient.intention(long, ALBUM, "what_i_want", np.random.default_rng(0))
+
+
+def test_specific_is_the_labels_broad_to_narrow_and_limits_only_on_request() -> None:
+    item = ItemFacts("Zed", ("Beauty", "Skin Care", "Toners"), brand="Acme", price=12.5)
+    assert TEACHER.specific(item) == "Beauty, Skin Care, Toners"
+    more = RulesTeacher(limits=True).specific(item)
+    assert more == "Beauty, Skin Care, Toners, Acme, under 15 dollars"
+    assert TEACHER.specific(ItemFacts("Soul", ("Music", "Soul", "Funk"))) == "Music, Funk"
+    assert TEACHER.specific(ItemFacts("x")) == ""
+
+
+HISTORY = (
+    ItemFacts("One Lamp", ("Home & Kitchen", "Desk Lamps"), rating=5.0),
+    ItemFacts("Two Lamp", ("Home & Kitchen", "Desk Lamps"), rating=4.0),
+    ItemFacts("Three Rug", ("Home & Kitchen", "Rugs"), rating=1.0),
+    ItemFacts("Four Mug", ("Home & Kitchen", "Mugs"), rating=5.0),
+)
+
+
+def like(history: tuple[ItemFacts, ...], view: str, seed: int = 0) -> str:
+    return TEACHER.preference(history, view, np.random.default_rng(seed))
+
+
+def test_a_preference_is_in_the_third_person_and_weighs_by_rating() -> None:
+    for seed in range(20):
+        text = like(HISTORY, "overall", seed)
+        assert re.match(r"(?:They|This customer|The customer|This person) ", text)
+        assert text.index("desk lamps") < text.index("mugs")
+        assert re.search(r"cares? less for rugs", text)
+
+
+def test_the_short_view_tells_of_the_last_items_and_the_long_of_all() -> None:
+    history = (*HISTORY, *[ItemFacts(f"No {n}", ("Home & Kitchen", "Kettles")) for n in range(3)])
+    assert "kettles" in like(history, "short_term")
+    assert "lamps" not in like(history, "short_term").split(" after ")[0]
+    assert "desk lamps" in like(history, "long_term")
+
+
+def test_brands_and_names_that_come_again_are_told() -> None:
+    games = tuple(ItemFacts(f"Zelda {n}", ("Video Games", "Wii"), brand="Acme") for n in "ABC")
+    assert "Acme" in like(games, "overall")
+    nameless = tuple(replace(game, brand="") for game in games)
+    assert "Zelda" in like(nameless, "overall")
+
+
+def test_a_history_that_tells_nothing_gives_no_text() -> None:
+    assert all(like((), view) == "" for view in VIEWS)
+    assert all(like((ItemFacts("Aa"), ItemFacts("Bb")), view) == "" for view in VIEWS)
+
+
+def test_the_same_seed_gives_the_same_texts_in_whatever_order() -> None:
+    asks = [
+        Ask("intention", view, item=ALBUM, review=REVIEW, seed=seed)
+        for view in WISHES
+        for seed in range(5)
+    ]
+    asks += [Ask("preference", view, history=HISTORY, seed=3) for view in VIEWS]
+    asks += [Ask("intention", "specific", item=ALBUM)]
+    texts = TEACHER.write(asks)
+    assert texts == RulesTeacher().write(asks)
+    assert texts[::-1] == TEACHER.write(asks[::-1])
+    assert texts[:10] == TEACHER.intentions(asks[:10])
+    assert texts[10:13] == TEACHER.preferences(asks[10:13])
+    assert len(set(texts)) > 6
+
+
+SOUP = [
+    *("soul", "warm", "vocals", "catchy", "hooks", "funk", "night", "drive", "sturdy", "lamp"),
+    *("my", "son", "for", "camping", "this", "album", "is", "and", "the", "with", "too", "loud"),
+    *("perfect", "i", "use", "it", "to", "not", "a", ".", ",", "80s", "looking"),
+]
+
+
+@given(
+    review=st.lists(st.sampled_from(SOUP), max_size=40).map(" ".join),
+    title=st.lists(st.sampled_from(SOUP), min_size=1, max_size=4).map(" ".join),
+    labels=st.lists(st.sampled_from(["Soul", "Music", "Desk Lamps", "Pop & Rock"]), max_size=3),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=200, deadline=None)
+def test_no_text_gives_the_title_away(
+    review: str, title: str, labels: list[str], seed: int
+) -> None:
+    facts = ItemFacts(title, tuple(labels), review=review)
+    texts = [say(review, facts, view, seed) for view in WISHES] + [TEACHER.specific(facts)]
+    texts += [like((facts, facts), view, seed) for view in VIEWS]
+    for text in texts:
+        assert not gives_away(text, title)
+        assert len(text.split()) <= LONGEST_TEXT
+        assert "  " not in text and " ," not in text and ".." not in text
+
+
+@given(text=st.text(max_size=80), title=st.text(max_size=30))
+@settings(max_examples=150, deadline=None)
+def test_a_secret_is_told_exactly_when_the_oracle_says_so(text: str, title: str) -> None:
+    for told in (text, f"{text} {title} {text}"):
+        assert Secret(title).told_by(told) == gives_away(told, title)
+    assert Secret(title, "zz").told_by("a zz b")
+
+
+def test_any_text_can_be_read() -> None:
+    for text in ("", ".", "so", "too", "perfect for", "looking for a", "my", "a warm, and", "&#1;"):
+        mine(plain(text))
+
+
+@given(text=st.text(max_size=200))
+@settings(max_examples=100, deadline=None)
+def test_reading_never_fails(text: str) -> None:
+    say(text)
+
+
+def test_small_english_is_right() -> None:
+    assert [with_article(word) for word in ("album", "unique hook", "hour", "USB cable")] == [
+        "an album",
+        "a unique hook",
+        "an hour",
+        "a USB cable",
+    ]
+    assert listed(["a", "b", "c"]) == "a, b and c"
+    assert [plural_of(word) for word in ("lamp", "battery", "brush", "socks", "knife")] == [
+        "lamps",
+        "batteries",
+        "brushes",
+        "socks",
+        "knives",
+    ]
+    assert label_phrase("Album-Oriented Rock (AOR)") == "album-oriented rock"
+    assert label_phrase("R&B") == "R&B"
+
+
+def real_asks(folder: Path) -> tuple[list[Ask], list[Ask]]:
+    """Intentions of every user's last review and preferences of all before it."""
+    items = {
+        row["item_id"]: ItemFacts(
+            row["title"],
+            tuple(row["categories"] or ()),
+            row["brand"] or "",
+            row["description"] or "",
+            row["price"],
+        )
+        for row in pl.read_parquet(folder / "items.parquet").iter_rows(named=True)
+    }
+    users = (
+        pl.read_parquet(folder / "interactions.parquet")
+        .sort("user_id", "timestamp", "item_id")
+        .group_by("user_id", maintain_order=True)
+        .agg(pl.all())
+        .filter(pl.col("item_id").list.len() >= 3)
+    )
+    wishes, likes = [], []
+    for number, row in enumerate(users.iter_rows(named=True)):
+        last = items[row["item_id"][-1]]
+        history = tuple(
+            replace(items[item_id], rating=rating)
+            for item_id, rating in zip(row["item_id"][:-1], row["rating"][:-1], strict=True)
+        )
+        wishes += [
+            Ask("intention", view, item=last, review=row["review"][-1], seed=number)
+            for view in WISHES
+        ]
+        likes += [Ask("preference", view, history=history, seed=number) for view in VIEWS]
+    return wishes, likes
+
+
+@pytest.mark.shared
+def test_real_reviews_give_wishes_of_the_papers_kind_and_no_leak(shared_data: Path) -> None:
+    wishes, likes = real_asks(shared_data / "digital-music")
+    assert len(wishes) == 2 * 765
+    texts = TEACHER.intentions(wishes)
+    for ask, text in zip(wishes, texts, strict=True):
+        assert ask.item is not None
+        assert not gives_away(text, ask.item.title), (text, ask.item.title)
+    for view in (0, 1):
+        told = [text for text in texts[view::2] if text]
+        assert len(told) >= 0.9 * 765
+        assert 8 <= np.mean([len(text.split()) for text in told]) <= 25
+        assert len(set(told)) > 0.6 * len(told)
+    preferences = TEACHER.preferences(likes)
+    for ask, text in zip(likes, preferences, strict=True):
+        assert not any(gives_away(text, item.title) for item in ask.history), text
+    told = [text for text in preferences if text]
+    assert len(told) >= 0.9 * len(likes)
+    assert 8 <= np.mean([len(text.split()) for text in told]) <= 25
+    assert max(len(text.split()) for text in told) <= LONGEST_TEXT
