@@ -286,3 +286,9 @@ def test_real_reviews_give_wishes_of_the_papers_kind_and_no_leak(shared_data: Pa
     assert len(told) >= 0.9 * len(likes)
     assert 8 <= np.mean([len(text.split()) for text in told]) <= 25
     assert max(len(text.split()) for text in told) <= LONGEST_TEXT
+
+
+def test_a_lamp_is_no_album_and_an_album_no_lamp() -> None:
+    lamp = ItemFacts("Acme Bright Folding Desk Lamp, Black", ("Home & Kitchen",))
+    assert "desk lamp" in say("This album of mine was dark before. Sturdy base.", lamp)
+    assert "lamp" not in say("I read under this lamp while the mellow soul plays.")

@@ -70,7 +70,8 @@ def wish_of(review: str, facts: ItemFacts, secret: Secret) -> Wish | None:
         iter(secret.open((said.recipient and f"for {said.recipient}", said.purpose))), ""
     )
     fault = next(iter(secret.open(said.faults)), "")
-    too = next((word for word in said.too if word not in qualities), "")
+    kept = (word for word in said.too if word not in qualities and word not in known.praise)
+    too = next(kept, "")
     without = f"without {fault}" if fault else f"nothing too {too}" if too else ""
     if not (features or qualities or purpose or genres or labels or thing != "something"):
         return None
@@ -125,10 +126,7 @@ def _thing(
     secret: Secret,
 ) -> tuple[str, str, str]:
     """The thing wanted, another way to say it, and a further label."""
-    allowed = lexicon().media.get(domain_of(facts.categories)[1])
-    heads = [said.head] if allowed else [said.head, *kinds_in(facts.title)]
-    heads = [word for word in heads if word and word in (allowed or heads)]
-    head = next(iter(secret.open(tuple(heads))), "")
+    head = next(iter(secret.open(_heads(said, facts))), "")
     thing = _plain_thing(head, said.decade, genres[:1], labels, qualities, facts)
     touch = ""
     if genres:
@@ -141,6 +139,18 @@ def _thing(
     if said.need and not secret.told_by(said.need):
         return said.need, thing, ""
     return thing, other, touch
+
+
+def _heads(said: Mined, facts: ItemFacts) -> tuple[str, ...]:
+    """What the thing may be called, by its department: a lamp is no album, an album no lamp."""
+    media = lexicon().media
+    domain = domain_of(facts.categories)[1]
+    if domain in media:
+        return (said.head,) if said.head in media[domain] else ()
+    kinds = kinds_in(facts.title)
+    if domain and said.head in media["music"]:
+        return kinds
+    return (said.head, *kinds)
 
 
 def _unsaid(

@@ -39,7 +39,7 @@ class RulesTeacher:
         >>> facts = ItemFacts("Night Drive", ("Music", "Soul"))
         >>> rng = np.random.default_rng(0)
         >>> teacher.intention("Warm vocals and a funky bass.", facts, "what_i_want", rng)
-        "I could use some soul with a funky bass and warm vocals."
+        'Please find me some soul with warm vocals and funky bass.'
 
     Source: PAPER.md §2, after the paper's §3.2, with rules in the place of its language model.
     """
