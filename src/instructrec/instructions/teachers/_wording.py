@@ -69,7 +69,7 @@ def label_phrase(label: str) -> str:
 
     Example:
         >>> label_phrase("Gangsta & Hardcore"), label_phrase("Album-Oriented Rock (AOR)")
-        ('gangsta & hardcore', 'album-oriented rock')
+        ('gangsta rap', 'album-oriented rock')
     """
     bare = " ".join(_IN_BRACKETS.sub("", label.replace("_", " ")).split())
     lowered = bare.lower()
