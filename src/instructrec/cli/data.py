@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
 
 from instructrec.cli.app import JsonFlag, check_choice, emit, new_app
 from instructrec.cli.progress import make_progress
@@ -120,19 +123,90 @@ def _summary(out: Path, manifest: dict[str, Any]) -> str:
 @app.command()
 def market(
     out: Annotated[Path, typer.Option(help="The dataset folder to make.", metavar="DATASET")],
-    users: Annotated[int, typer.Option(min=1, help="How many users.")] = 2000,
-    items: Annotated[int, typer.Option(min=1, help="How many items.")] = 1000,
+    users: Annotated[int, typer.Option(min=1, help="How many users.")] = 3000,
+    items: Annotated[int, typer.Option(min=1, help="How many items.")] = 1500,
     seed: Annotated[int, typer.Option(help="The same seed makes the same shop.")] = 0,
     replace: Annotated[bool, typer.Option("--replace", help="Replace what is there.")] = False,
     json: JsonFlag = False,
 ) -> None:
     """Make the dataset of a made-up shop.
 
-    `instructrec data market --users 2000 --items 1000 --seed 0 --out dataset`
+    `instructrec data market --users 3000 --items 1500 --seed 0 --out dataset`
     """
     from instructrec.data.market import make_market
 
-    dataset = make_market(out, users=users, items=items, seed=seed, replace=replace)
+    dataset = make_market(
+        out, users=users, items=items, seed=seed, replace=replace, progress=make_progress()
+    )
     rows = dataset.manifest["rows"]
     shown = ", ".join(f"{count:,} {name}" for name, count in rows.items())
     emit({"dataset": str(out), "rows": rows}, f"{out}: {shown}", as_json=json)
+
+
+@app.command()
+def describe(
+    dataset: Annotated[Path, typer.Argument(help="A dataset folder.", metavar="DATASET")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Draw it: a folder for the pictures and figures.", metavar="FOLDER"),
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace what is there.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Say how large, sparse, long and skewed a dataset is, and what it lacks.
+
+    `instructrec data describe dataset --out described`
+    """
+    from instructrec.data.dataset import Dataset
+    from instructrec.data.describe import describe as count
+    from instructrec.data.describe import write_description
+
+    opened = Dataset(dataset)
+    description = count(opened)
+    if out is not None:
+        write_description(description, opened, out, replace=replace)
+    emit(description.figures, _described(description.figures, out), as_json=json)
+
+
+def _described(figures: dict[str, Any], out: Path | None) -> Group:
+    """The figures as a person reads them."""
+    popularity = figures["popularity"]
+    rows = {
+        **{name.replace("_", " "): f"{value:,}" for name, value in figures["counts"].items()},
+        "interactions a user": _spread(figures["lengths"]),
+        "words a title": _spread(figures["titles"]),
+        "distinct titles": f"{figures['titles']['distinct']:,}",
+        "popularity": f"Gini {popularity['gini']}, the top 1 % of items have "
+        f"{popularity['top_1_percent']:.1%}, the top 10 % {popularity['top_10_percent']:.1%}",
+        "items without interactions": f"{popularity['items_without_interactions']:,}",
+        "ratings": _tally(figures["ratings"]),
+        "events": _tally(figures["events"]),
+        "time": " to ".join(figures["time"].values()) or f"clock: {figures['clock']}",
+    }
+    if queries := figures["queries"]:
+        rows["queries"] = f"{queries['queries']:,} with {queries['judgements']:,} judgements"
+        rows["words a query"] = _spread(queries["words"])
+    table = Table("of", figures["dataset"], show_header=True)
+    for name, shown in rows.items():
+        if shown:
+            table.add_row(name, shown)
+    lacks = [f"no {name}: {so}" for name, so in figures["missing"].items()]
+    lacks += [
+        f"{table_name}.{column} is filled in {share:.1%} of the rows"
+        for table_name, columns in figures["filled"].items()
+        for column, share in columns.items()
+        if share < 1
+    ]
+    drawn = f"pictures are in {out}" if out else "--out FOLDER draws it"
+    return Group(table, *(Text(line) for line in (*lacks, drawn)))
+
+
+def _spread(figures: dict[str, float]) -> str:
+    if not figures:
+        return ""
+    marks = ", ".join(f"{name} {value:g}" for name, value in figures.items() if name[0] == "p")
+    return f"mean {figures['mean']:.2f}, {marks}, max {figures['max']:g}"
+
+
+def _tally(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name}: {count:,}" for name, count in counts.items())

@@ -30,8 +30,8 @@ _PARTS = re.compile(r"\s*(?:\||;|\s>\s)\s*")
 
 
 def text(column: pl.Expr) -> pl.Expr:
-    """Text with single spaces and none around it; null where nothing is left."""
-    clean = column.cast(pl.String).str.replace_all(r"\s+", " ").str.strip_chars()
+    """Text on one line, without spaces around it; null where nothing is left."""
+    clean = column.cast(pl.String).str.replace_all(r"\s*[\r\n\t]\s*", " ").str.strip_chars()
     return pl.when(clean != "").then(clean)
 
 
