@@ -124,7 +124,8 @@ def _known(
     frame = pl.read_parquet(folder / ITEMS)
     rows = catalogue.rows(frame["item_id"].to_list())
     now = np.array([stable_hash(text) for text in catalogue.texts], dtype=np.int64)
-    same = (rows >= 0) & np.equal(now[np.maximum(rows, 0)], frame["text"].to_numpy())
+    then = frame["text"].to_numpy().astype(np.int64)
+    same = np.flatnonzero((rows >= 0) & (now[np.maximum(rows, 0)] == then))
     vectors = np.zeros((len(catalogue), saved.shape[1]), dtype=np.float32)
     vectors[rows[same]] = saved[same]
     there = np.zeros(len(catalogue), dtype=np.bool_)
@@ -175,7 +176,7 @@ class _ByVector:
         for chunk, everything in self._chunks(wanted):
             allowed = None if filters is None else filters[chunk]
             rows = top_rows(everything, k, self.catalogue, allowed)
-            best[chunk] = np.where(wanted[chunk].any(axis=1)[:, None], rows, -1)
+            best[chunk] = np.where(np.any(wanted[chunk], axis=1, keepdims=True), rows, -1)
         return best
 
     def _chunks(self, wanted: Vectors) -> Iterator[tuple[slice, Scores]]:

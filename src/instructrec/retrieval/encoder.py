@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from instructrec import pretrained
 from instructrec.errors import ModelError
@@ -71,21 +72,21 @@ class MiniLM:
     @cached_property
     def _model(self) -> Any:
         import torch
-        from transformers import BertModel
-
-        from instructrec._gguf import quiet_transformers
+        from safetensors.torch import load_file
+        from transformers import BertConfig, BertModel
 
         try:
-            with quiet_transformers():
-                model = BertModel.from_pretrained(
-                    str(self.folder),
-                    add_pooling_layer=False,
-                    dtype=torch.float32,
-                    local_files_only=True,
-                )
-        except (OSError, ValueError, RuntimeError) as error:
+            config = BertConfig.from_json_file(self.folder / "config.json")
+            weights = load_file(self.folder / "model.safetensors")
+            model = BertModel(config, add_pooling_layer=False)
+            # The checkpoint has a pooling layer, which its own card does not use.
+            kept = {name: w for name, w in weights.items() if not name.startswith("pooler.")}
+            kept.pop("embeddings.position_ids", None)
+            model.load_state_dict(kept)
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            reason = str(error).splitlines()[0]
             raise ModelError(
-                f"{self.folder} cannot be loaded ({str(error).splitlines()[0]})",
+                f"{self.folder} cannot be loaded ({reason})",
                 "Run instructrec models pull minilm --again",
             ) from error
         return model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
