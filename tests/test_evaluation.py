@@ -20,6 +20,7 @@ from instructrec.data.sequences import Sequences
 from instructrec.data.splits import Protocol
 from instructrec.errors import UsageError
 from instructrec.evaluation.baselines import BASELINES, Material, applies, fit_baselines
+from instructrec.evaluation.baselines.minilm import MiniLM
 from instructrec.evaluation.baselines.popularity import Popularity
 from instructrec.evaluation.baselines.random import Random
 from instructrec.evaluation.evaluate import World, gather, measure, validation_trial
@@ -99,7 +100,9 @@ class Oracle:
 
 
 def rivals(dataset: Dataset) -> list[Contestant]:
-    found, _ = fit_baselines(Material(dataset, Protocol.LEAVE_ONE_OUT))
+    """All that need no pretrained model."""
+    material = Material(dataset, Protocol.LEAVE_ONE_OUT)
+    found = [kind.fit(material) for kind in BASELINES if kind is not MiniLM]
     return [Contestant(rival.name, "rival", rival.reads, rival) for rival in found]
 
 
@@ -203,6 +206,38 @@ def test_a_rival_takes_part_where_it_has_something_to_read() -> None:
     assert "ItemKNN" in knows["P1,I0,T3"] and "ItemKNN" in knows["P1,I1,T3"]
     assert "ItemKNN" not in knows["P0,I2,T3"] and "SharedWords" not in knows["P2,I0,T3"]
     assert {"Random", "Popularity"} <= knows["P0,I2,T3"] & knows["P1,I0,T3"]
+
+
+class _Kinds:
+    """An encoder that knows two words."""
+
+    name, identity, dimensions = "kinds", "kinds-1", 2
+
+    def encode(self, texts: Sequence[str], *_: object) -> np.ndarray:
+        found = [["racing" in text.casefold(), "garden" in text.casefold()] for text in texts]
+        return np.array(found, dtype=np.float32).reshape(len(texts), 2)
+
+
+def test_minilm_reads_the_wish_and_the_history_or_is_left_out_with_a_note(
+    dataset: Dataset, texts: Annotations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = "instructrec.evaluation.baselines.minilm.find_encoder"
+    monkeypatch.setattr(module, _Kinds)
+    material = Material(dataset, Protocol.LEAVE_ONE_OUT)
+    rival = MiniLM.fit(material)
+    search = make(dataset, "P0,I2,T3", texts)
+    scores = rival.score(search.requests.instructions, search.candidates)
+    same_kind = search.candidates % 2 == search.candidates[:, :1] % 2
+    assert np.array_equal(scores, same_kind.astype(np.float32))
+    history = make(dataset, "P1,I0,T3")
+    assert rival.score(history.requests.instructions, history.candidates).max() > 0
+    monkeypatch.setattr(module, lambda: None)
+    fitted, notes = fit_baselines(material)
+    assert "minilm" not in {rival.name for rival in fitted}
+    assert notes == [
+        "The row minilm is left out: minilm is not on this machine. "
+        "Pull it by instructrec models pull minilm"
+    ]
 
 
 def test_what_cannot_be_asked_is_left_out_with_a_note_unless_it_is_all(dataset: Dataset) -> None:

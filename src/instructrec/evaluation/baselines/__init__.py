@@ -10,7 +10,9 @@ from instructrec.evaluation.baselines.base import (
     applies,
     inputs_of,
 )
+from instructrec.evaluation.baselines.bm25 import BM25
 from instructrec.evaluation.baselines.item_knn import ItemKNN
+from instructrec.evaluation.baselines.minilm import MiniLM
 from instructrec.evaluation.baselines.popularity import Popularity
 from instructrec.evaluation.baselines.random import Random
 from instructrec.evaluation.baselines.words import SharedWords
@@ -26,7 +28,7 @@ __all__ = [
     "inputs_of",
 ]
 
-BASELINES: tuple[type[Baseline], ...] = (Random, Popularity, SharedWords, ItemKNN)
+BASELINES: tuple[type[Baseline], ...] = (Random, Popularity, SharedWords, BM25, ItemKNN, MiniLM)
 """Every rival that needs no run's model, plainest first."""
 
 
