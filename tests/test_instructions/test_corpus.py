@@ -37,7 +37,7 @@ class Echo:
 
     def _text(self, ask: Ask) -> str:
         if ask.kind == "preference":
-            seen = " ".join(item.categories[-1] for item in ask.history)
+            seen = " ".join(f"{item.categories[-1]} {item.review}" for item in ask.history)
             return f"{ask.view} likes {seen}"
         assert ask.item is not None
         if self.careless and ask.seed % 2:
@@ -77,7 +77,9 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 @pytest.fixture(scope="module", params=["leave-one-out", "items", "time"])
-def corpus(request: pytest.FixtureRequest, dataset: Dataset, tmp_path_factory) -> Corpus:
+def corpus(
+    request: pytest.FixtureRequest, dataset: Dataset, tmp_path_factory: pytest.TempPathFactory
+) -> Corpus:
     out = tmp_path_factory.mktemp("corpora") / request.param
     rates = dict.fromkeys(CorpusConfig().rates, 1.0)
     return build_corpus(dataset, Echo(), out, CorpusConfig(protocol=request.param, rates=rates))
@@ -107,6 +109,18 @@ def test_no_training_row_knows_anything_after_the_split_point(
         words = set(f"{row['preference']} {row['intention']}".replace(",", " ").split())
         assert not {marks[item] for item in later} & words
         assert not {f"review{int(item[1:])}" for item in later} & words
+
+
+def test_a_preference_knows_what_its_own_user_said_of_each_item(
+    dataset: Dataset, corpus: Corpus
+) -> None:
+    texts = corpus.annotations.filter(pl.col("kind") == "preference")
+    assert texts.height > 0
+    for user_id, text in texts.select("user_id", "text").iter_rows():
+        words = text.split()[2:]
+        for mark, review, _, owner in zip(*(words[at::4] for at in range(4)), strict=True):
+            assert review == f"review{mark.removeprefix('mark')}"
+            assert owner == user_id
 
 
 def test_under_the_item_split_no_training_text_names_a_held_out_item(dataset: Dataset) -> None:

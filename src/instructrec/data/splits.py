@@ -7,7 +7,7 @@ Dislikes are in no split: they are never a target.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -161,12 +161,14 @@ class Targets:
         rows: (n,) catalogue rows of the targets.
         positions: (n,) place of the target among the user's interactions.
         histories: n arrays of catalogue rows: all that the user did before, oldest first.
+        places: n arrays: the place of each item of a history among the user's interactions.
     """
 
     user_ids: list[str]
     rows: Rows
     positions: NDArray[np.int64]
     histories: list[NDArray[np.int64]]
+    places: list[NDArray[np.int64]]
 
     def __len__(self) -> int:
         return len(self.user_ids)
@@ -205,24 +207,21 @@ class Split:
         everything = Sequences.of(self.events, self.catalogue)
         kinds = self.events["split"].to_numpy()
         positions = self.events["position"].to_numpy()
-        found: list[tuple[str, int, int, NDArray[np.int64]]] = []
+        found = Targets([], np.zeros(0, np.int64), np.zeros(0, np.int64), [], [])
+        chosen: list[int] = []
         for number, user_id in enumerate(everything.user_ids):
             start, stop = everything.offsets[number], everything.offsets[number + 1]
             places = np.flatnonzero(kinds[start:stop] == split)
             if split == "train":
                 places = places[::-1]
-            if not len(places) or places[0] == 0:
+            if not len(places):
                 continue
-            place = int(places[0])
-            history = everything.rows[start : start + place]
+            before = np.arange(start, start + places[0])
             if self.protocol is Protocol.ITEMS:
-                history = history[kinds[start : start + place] == "train"]
-            if len(history):
-                row = int(everything.rows[start + place])
-                found.append((user_id, row, int(positions[start + place]), history))
-        return Targets(
-            [user for user, *_ in found],
-            np.array([row for _, row, *_ in found], dtype=np.int64),
-            np.array([position for _, _, position, _ in found], dtype=np.int64),
-            [history for *_, history in found],
-        )
+                before = before[kinds[before] == "train"]
+            if len(before):
+                found.user_ids.append(user_id)
+                found.histories.append(everything.rows[before])
+                found.places.append(positions[before])
+                chosen.append(start + int(places[0]))
+        return replace(found, rows=everything.rows[chosen], positions=positions[chosen])

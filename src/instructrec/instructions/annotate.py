@@ -123,14 +123,13 @@ def _preference_asks(
     max_history: int,
     seed: int,
 ) -> Iterator[Ask]:
-    for user_id, history, position in zip(
-        targets.user_ids, targets.histories, targets.positions.tolist(), strict=True
+    for user_id, history, places in zip(
+        targets.user_ids, targets.histories, targets.places, strict=True
     ):
-        recent = history[-(max_history - 1) :].tolist()
-        rated = events.ratings_before(user_id, position, len(recent))
+        recent, at = history[-(max_history - 1) :], places[-(max_history - 1) :]
         items = tuple(
-            facts[row] if rating is None else replace(facts[row], rating=rating)
-            for row, rating in zip(recent, rated, strict=True)
+            events.dealt_with(facts[row], user_id, place)
+            for row, place in zip(recent.tolist(), at.tolist(), strict=True)
         )
         for view in PREFERENCE_VIEWS:
             number = stable_hash(seed, user_id, split, view)
@@ -174,12 +173,19 @@ class _Events:
         self.ratings = table["rating"].to_numpy() if has_ratings else None
         self.reviews = table["review"] if "review" in kept and dataset.has_reviews else None
 
-    def ratings_before(self, user_id: str, position: int, count: int) -> list[float | None]:
-        """Ratings of the ``count`` events before a position; none where unknown."""
+    def dealt_with(self, item: ItemFacts, user_id: str, position: int) -> ItemFacts:
+        """An item with what the user said of it, as far as known."""
+        rating, review = self.rating(user_id, position), self.review(user_id, position)
+        if rating is None and not review:
+            return item
+        return replace(item, rating=rating, review=review)
+
+    def rating(self, user_id: str, position: int) -> float | None:
+        """The rating of one event, none where there is none."""
         if self.ratings is None:
-            return [None] * count
-        stop = int(self.offsets[self.index[user_id]]) + position
-        return [None if np.isnan(r) else float(r) for r in self.ratings[stop - count : stop]]
+            return None
+        rating = self.ratings[int(self.offsets[self.index[user_id]]) + position]
+        return None if np.isnan(rating) else float(rating)
 
     def review(self, user_id: str, position: int) -> str:
         """The review of one event, ``""`` where there is none."""
