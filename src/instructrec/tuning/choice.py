@@ -63,6 +63,14 @@ class Choice:
     tried: dict[str, dict[str, dict[str, dict[str, float]]]] = field(default_factory=dict)
 
     @property
+    def by_template(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Figures of every template under the chosen rule: scenario → template → figures."""
+        return {
+            scenario: {template: figures[str(self.rule)] for template, figures in tried.items()}
+            for scenario, tried in self.tried.items()
+        }
+
+    @property
     def chosen(self) -> dict[str, dict[str, Any]]:
         """Figures of the chosen template and rule by scenario."""
         return {

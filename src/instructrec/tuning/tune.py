@@ -19,7 +19,7 @@ from instructrec.folders import LOG, MANIFEST, Draft, new_folder, sha256, write_
 from instructrec.hashing import stable_hash
 from instructrec.instructions.corpus import Corpus
 from instructrec.protocols import SILENT, Progress
-from instructrec.ranking.scoring import ScoringConfig
+from instructrec.ranking.scoring import TRIED, ScoringConfig
 from instructrec.tuning.card import write_card
 from instructrec.tuning.choice import Choice, choose
 from instructrec.tuning.config import DEFAULT_EPOCHS, TuneConfig
@@ -77,7 +77,8 @@ def tune(
     Args:
         corpus: A complete corpus.
         out: The folder to make, of kind ``model``: an ordinary transformers folder with the best
-            weights, ``last/`` with the last ones, scoring.json, loss.json, loss.png, README.md.
+            weights, ``last/`` with the last ones, scoring.json, templates.json, loss.json, loss.png,
+            README.md.
         config: See `TuneConfig`.
         dataset: What the corpus was made from; ``dataset/`` beside the corpus when left out.
         held_out: User ids that no choice (early stopping, template, rule) may look at.
@@ -217,6 +218,7 @@ class _Tuning:
             templates=choice.templates,
             max_tokens=config.max_tokens,
         ).save(folder)
+        write_json(folder / TRIED, choice.by_template)
         write_losses(folder, state.curve, state.validations, state.best)
         self.draft.facts |= self._facts(plan, state)
         self.draft.rows["train"] = self.corpus.size("train")
