@@ -459,7 +459,7 @@ def test_the_protocol_gives_the_known_figures_on_the_papers_games(
         outcome.contestant.name: metrics.means(metrics.per_request(outcome.ranks))
         for outcome in answer(trial, field, dataset.catalogue)
     }
-    # PAPER.md §7 counts all before the test item in the last 50 of each user.
+    # docs/paper.md §7 counts all before the test item in the last 50 of each user.
     expected = {"HR@1": 0.4032, "HR@3": 0.6893, "HR@5": 0.8187, "NDCG@3": 0.5702, "NDCG@5": 0.6238}
     for name, value in expected.items():
         assert found["known"][name] == pytest.approx(value, abs=1e-4)

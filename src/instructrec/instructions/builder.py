@@ -155,7 +155,7 @@ def build_corpus(
         UsageError: The dataset has no calendar and the protocol needs one.
         DataError: No training row can be made.
 
-    Source: paper §3.1–3.3; PAPER.md §1–3.
+    Source: paper §3.1–3.3; docs/paper.md §1–3.
     """
     config = config or CorpusConfig()
     settings = {**config.model_dump(mode="json"), "teacher": teacher.name if teacher else "given"}

@@ -5,7 +5,7 @@ listwise logistic regression (a softmax over each list, the target the right ans
 requests only, each at least 0, one set per kind of request (what is known: ``P,I0``, ``P0,I``,
 ``P,I``). A piece that says nothing about a request, equal scores, adds nothing to it.
 
-Source: DESIGN.md "Fusion"; the linear mixes of PAPER.md §7.
+Source: docs/fusion.md; the linear mixes of docs/paper.md §7.
 """
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ from instructrec.errors import FolderError
 from instructrec.folders import read_json, write_json
 
 SCORING = "scoring.json"
+TRIED = "templates.json"
+"""Beside it: scenario → template → HR@1, NDCG@5 and requests on validation, under the rule."""
 
 Rule = Literal["sum", "mean", "pmi", "constrained"]
 RULES: tuple[Rule, ...] = ("sum", "mean", "pmi", "constrained")
@@ -39,7 +41,7 @@ class ScoringConfig(BaseModel):
     @classmethod
     def untuned(cls) -> ScoringConfig:
         """For a checkpoint that was not tuned here: it knows wordings better than users, so all
-        of what it says without the user is taken off (PAPER.md §7)."""
+        of what it says without the user is taken off (docs/paper.md §7)."""
         return cls(rule="pmi", pmi_weight=1.0, null_prompt="Recommend an item.")
 
     @classmethod

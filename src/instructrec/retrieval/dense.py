@@ -192,7 +192,7 @@ class Dense(_ByVector):
     What is said is the intention, else the stated preference, with the context. A request that
     says nothing, or says it in a script that the encoder does not know, scores zero everywhere.
 
-    Source: DESIGN.md "Fusion", dense match; PAPER.md §7, wishes on digital-music.
+    Source: docs/fusion.md; docs/paper.md §7, wishes on digital-music.
 
     Args:
         catalogue: The items.
@@ -224,7 +224,7 @@ class Similar(_ByVector):
     The request's vector is the sum of the last 10 items' vectors, each weighing .8 of the one
     taken after it, brought to length 1. A request without history scores zero everywhere.
 
-    Source: PAPER.md §7 (Video Games, titles alone: HR@1 .4087 of 10, nothing trained).
+    Source: docs/paper.md §7 (Video Games, titles alone: HR@1 .4087 of 10, nothing trained).
 
     Args:
         catalogue: The items.

@@ -37,7 +37,7 @@ class ItemNeighbours:
     Popularity decides between equals, so that an item without neighbours is not at the bottom
     by accident. A request without history scores zero everywhere.
 
-    Source: the item-kNN rival of PAPER.md §7 (Video Games, HR@1 .558).
+    Source: the item-kNN rival of docs/paper.md §7 (Video Games, HR@1 .558).
 
     Args:
         catalogue: The items.

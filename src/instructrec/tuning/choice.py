@@ -1,4 +1,4 @@
-"""Chooses template and scoring rule by validation requests, never by test ones (DESIGN.md)."""
+"""Chooses template and scoring rule by validation requests, never by test ones (docs/evaluation.md)."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ class TuneConfig(BaseModel):
     """What decides a tuned model.
 
     At most one of ``epochs``, ``steps`` and ``budget`` may be set. The paper leaves learning
-    rate, batch, optimiser, epochs and mixing open (PAPER.md §4); these are our choices.
+    rate, batch, optimiser, epochs and mixing open (docs/paper.md §4); these are our choices.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

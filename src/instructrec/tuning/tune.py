@@ -1,4 +1,4 @@
-"""Tuning from end to end: a Corpus in, a model folder out (paper §3.4; PAPER.md §4)."""
+"""Tuning from end to end: a Corpus in, a model folder out (paper §3.4; docs/paper.md §4)."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ def tune(
     Args:
         corpus: A complete corpus.
         out: The folder to make, of kind ``model``: an ordinary transformers folder with the best
-            weights, ``last/`` with the last ones, scoring.json, templates.json, loss.json, loss.png,
-            README.md.
+            weights, ``last/`` with the last ones, scoring.json, templates.json, loss.json,
+            loss.png, README.md.
         config: See `TuneConfig`.
         dataset: What the corpus was made from; ``dataset/`` beside the corpus when left out.
         held_out: User ids that no choice (early stopping, template, rule) may look at.

@@ -26,7 +26,7 @@ class SharedWords:
 
     ``score(i) = Σ_j .9^age(j) · Σ_{w in title i and title j} idf(w)`` with
     ``idf(w) = ln(items / items with w in the title)``. It needs no training data at all and
-    still reaches HR@1 .437 on Video Games (PAPER.md §7): whoever does not beat it has not
+    still reaches HR@1 .437 on Video Games (docs/paper.md §7): whoever does not beat it has not
     learnt anything from behaviour.
 
     Args:

@@ -41,7 +41,7 @@ class RulesTeacher:
         >>> teacher.intention("Warm vocals and a funky bass.", facts, "what_i_want", rng)
         'Please find me some soul with warm vocals and funky bass.'
 
-    Source: PAPER.md §2, after the paper's §3.2, with rules in the place of its language model.
+    Source: docs/paper.md §2, after the paper's §3.2, with rules in the place of its language model.
     """
 
     name = "rules"
