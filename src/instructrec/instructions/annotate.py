@@ -67,7 +67,7 @@ def annotate(
         seed: Handed to the teacher with every ask.
         progress: Told how far it is.
 
-    Source: paper §3.2; docs/paper.md §2 for the three views of a preference and two of an intention.
+    Source: paper §3.2; docs/paper.md §2 for the views of preferences and intentions.
     """
     asks = _asks(dataset, Protocol.parse(protocol), max_history, seed)
     columns: dict[str, list[str | None]] = {name: [] for name in ANNOTATION_SCHEMA}

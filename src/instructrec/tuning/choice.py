@@ -1,4 +1,4 @@
-"""Chooses template and scoring rule by validation requests, never by test ones (docs/evaluation.md)."""
+"""Chooses template and scoring rule on validation requests, never on test ones (docs/paper.md §5)."""
 
 from __future__ import annotations
 
