@@ -21,7 +21,7 @@ from instructrec.instructions.annotations import ANNOTATION_SCHEMA
 from instructrec.instructions.schema import Scenario
 from instructrec.instructions.templating import TemplateBank
 from instructrec.ranking.fusion import Piece, fusion_content
-from instructrec.ranking.scoring import ScoringConfig
+from instructrec.ranking.scoring import TRIED, ScoringConfig
 from instructrec.retrieval.neighbours import ItemNeighbours
 from instructrec.retrieval.popularity import Popularity
 
@@ -119,6 +119,18 @@ def test_the_template_a_model_names_is_the_one_it_is_asked_by(run: Path, tmp_pat
         tmp_path / "model", run / "dataset", [HISTORY], tmp_path / "r", spread_users=3
     )
     assert (report.templates[0].used, report.templates[0].chosen) == (last, "before")
+
+
+def test_what_tuning_measured_of_the_templates_is_not_measured_again(
+    run: Path, tmp_path: Path
+) -> None:
+    write_model(tmp_path / "model", Dataset(run / "dataset"), "leave-one-out", {str(HISTORY): "A7"})
+    figures = {name: {"HR@1": hits, "requests": 9} for name, hits in (("A7", 0.5), ("A8", 0.25))}
+    write_json(tmp_path / "model" / TRIED, {str(HISTORY): figures})
+    report = evaluate_model(tmp_path / "model", run / "dataset", [HISTORY], tmp_path / "r")
+    (spread,) = report.templates
+    assert (spread.used, spread.chosen, spread.users) == ("A7", "before", 9)
+    assert spread.values == {"A7": 0.5, "A8": 0.25}
 
 
 def test_texts_a_model_needs_are_written_by_rules_or_taken_from_a_corpus(
@@ -222,6 +234,12 @@ def test_what_saw_test_rows_is_never_evaluated(run: Path, tmp_path: Path) -> Non
         evaluate_run(serving, [HISTORY], tmp_path / "report")
     with pytest.raises(UsageError, match="fitted on all rows"):
         evaluate_model(serving, run / "dataset", [HISTORY], tmp_path / "report")
+    disguised = tmp_path / "run"
+    shutil.copytree(run, disguised)
+    manifest = read_manifest(disguised / "retrievers")
+    write_json(disguised / "retrievers" / "manifest.json", {**manifest, "serving": True})
+    with pytest.raises(UsageError, match="fitted on all rows"):
+        evaluate_run(disguised, [HISTORY], tmp_path / "report")
 
 
 def test_a_folder_that_is_no_run_is_told_apart(run: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from instructrec.evaluation.field import EVERYTHING, gather_field
 from instructrec.evaluation.measure import Contestant
 from instructrec.evaluation.plan import SPREAD_USERS, Plan
 from instructrec.evaluation.report import LM, Report, Spread
-from instructrec.evaluation.templates import measure_spread, with_templates
+from instructrec.evaluation.templates import known_spread, measure_spread, with_templates
 from instructrec.evaluation.trials import CandidateList, Trial
 from instructrec.folders import MANIFEST, new_folder, read_manifest
 from instructrec.instructions.annotations import ANNOTATION_SCHEMA, Annotations
@@ -64,7 +64,8 @@ def evaluate_run(
         users: Only these users' requests.
         limit: At most so many requests a scenario, drawn at random.
         seed: Seeds negatives, draws and bootstrap samples.
-        spread_users: Validation requests on which templates are measured; 0 leaves that out.
+        spread_users: Validation requests on which templates are measured where the model does not
+            bring what they reached; 0 leaves that out.
         replace: Whether a report that is there gives way.
         command: For the manifest.
         progress: Told how far it is.
@@ -87,6 +88,7 @@ def evaluate_run(
     manifests = {name: read_manifest(run / name) for name in _STAGES}
     chosen = same_protocol(manifests["model"], run / "model", protocol)
     same_protocol(manifests["corpus"], run / "corpus", chosen)
+    _check_retrievers(run / "retrievers", chosen)
     world = World(
         Dataset(run / "dataset"),
         chosen,
@@ -152,7 +154,8 @@ def evaluate_model(
         annotations: Preferences and intentions; written by the rules teacher where a scenario
             needs them and there are none here.
         seed: Seeds negatives, draws and bootstrap samples.
-        spread_users: Validation requests on which templates are measured; 0 leaves that out.
+        spread_users: Validation requests on which templates are measured where the model does not
+            bring what they reached; 0 leaves that out.
         replace: Whether a report that is there gives way.
         command: For the manifest.
         progress: Told how far it is.
@@ -258,6 +261,18 @@ def _identified(model: Path | str) -> dict[str, Path]:
     return {}
 
 
+def _check_retrievers(folder: Path, protocol: Protocol) -> None:
+    if not folder.is_dir():
+        return
+    manifest = read_manifest(folder, "retrievers")
+    if manifest.get("serving"):
+        raise UsageError(
+            f"{folder} was fitted on all rows, test rows among them, so it is never evaluated",
+            "Fit it again on training rows by instructrec build",
+        )
+    same_protocol(manifest, folder, protocol)
+
+
 def _texts(data: Dataset, protocol: Protocol, plan: Plan, progress: Progress) -> pl.DataFrame:
     """What the rules teacher writes, where a scenario needs it."""
     if all(single.axes[:2] == (("P1",), ("I0",)) for single in plan.singles()):
@@ -277,8 +292,12 @@ def _load_ranker(
     ranker = Ranker.load(folder, world.dataset.catalogue)
     spreads = []
     for scenario in dict.fromkeys(trial.scenario for trial in trials):
+        known = known_spread(folder, ranker, scenario)
+        if known is not None:
+            spreads.append(known)
+            continue
         if not plan.spread_users:
-            break
+            continue
         validation = validation_trial(world, plan, scenario)
         if validation is not None:
             spreads.append(measure_spread(ranker, validation, progress))

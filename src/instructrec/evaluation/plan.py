@@ -26,7 +26,8 @@ class Plan:
         users: Only these users' requests.
         limit: At most so many requests a scenario, drawn at random.
         seed: Seeds negatives, draws and bootstrap samples.
-        spread_users: Validation requests on which templates are measured; 0 leaves that out.
+        spread_users: Validation requests on which templates are measured where the model does not
+            bring what they reached; 0 leaves that out.
     """
 
     scenarios: tuple[Scenario, ...]

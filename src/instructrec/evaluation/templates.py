@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from instructrec import metrics
@@ -11,7 +12,10 @@ from instructrec.evaluation.measure import Contestant, score_trial
 from instructrec.evaluation.report import HEADLINE, LM, Spread
 from instructrec.evaluation.trec import settled
 from instructrec.evaluation.trials import Trial
+from instructrec.folders import read_json
+from instructrec.instructions.schema import Scenario
 from instructrec.protocols import SILENT, Progress
+from instructrec.ranking.scoring import TRIED
 
 if TYPE_CHECKING:
     from instructrec.ranking.ranker import Ranker
@@ -27,6 +31,28 @@ def with_templates(ranker: Ranker, templates: Mapping[str, str]) -> Ranker:
     # The rule is the same, so what it knows of titles "without the user" still holds.
     changed.likelihood = ranker.likelihood
     return changed
+
+
+def known_spread(model: Path | str, ranker: Ranker, scenario: Scenario) -> Spread | None:
+    """What tuning measured of a scenario's templates when it chose among them, if it did.
+
+    Args:
+        model: The model's folder.
+        ranker: Loaded from it.
+        scenario: A single scenario.
+    """
+    path, name = Path(model) / TRIED, str(scenario)
+    used = ranker.scoring.templates.get(name)
+    tried = read_json(path).get(name) if path.is_file() else None
+    if not tried or used not in tried:
+        return None
+    return Spread(
+        scenario=name,
+        used=used,
+        chosen="before",
+        users=int(tried[used]["requests"]),
+        values={template: figures[HEADLINE] for template, figures in sorted(tried.items())},
+    )
 
 
 def measure_spread(ranker: Ranker, trial: Trial, progress: Progress = SILENT) -> Spread:
