@@ -231,6 +231,13 @@ def test_a_column_map_turns_amazon_records_into_a_table(write: Write, load: Load
     assert [row[0] for row in events_of(dataset)] == ["Abbey"]
 
 
+def test_titles_of_reviews_are_not_taken_for_titles_of_items(write: Write, load: Load) -> None:
+    reviews = write("reviews.jsonl", lines(REVIEW_2023))
+    for given_items in ({}, {"items": reviews}):
+        with pytest.raises(UsageError, match="holds amazon-2023 interactions only"):
+            load(interactions=reviews, **given_items)
+
+
 def test_nothing_in_a_literal_is_run(tmp_path: Path) -> None:
     mark = tmp_path / "ran"
     assert literal_record(f"__import__('pathlib').Path({str(mark)!r}).touch()") is None

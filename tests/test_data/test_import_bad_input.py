@@ -150,6 +150,8 @@ def test_a_column_twice_in_the_header_is_an_error(write: Write, load: Load) -> N
         ("log.csv.gz", b"\x1f\x8bnot really", "broken gzip|cut off"),
         ("log.csv", GOOD.encode() + b'u,"c,1,5\nu,b,1,5\n', "quotation mark at or after line 4"),
         ("log.parquet", b"PAR1 but no more", "is not a whole Parquet file"),
+        ("log.xlsx", b"PK\x03\x04\x14\x00", "an Excel file"),
+        ("log.json", b'[{"user_id": "u"}]', "is one JSON array"),
         ("log.jsonl", b'{"user_id": "u"\n{"user_id"\n', "has no JSON object"),
     ],
 )
@@ -169,6 +171,15 @@ def test_a_cut_parquet_file_is_one_clear_line(tmp_path: Path, write: Write, load
     whole = (tmp_path / "log.parquet").read_bytes()
     (tmp_path / "log.parquet").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match="is not a whole Parquet file"):
+        load(interactions=tmp_path / "log.parquet", items=write("items.csv", ITEMS))
+
+
+def test_a_column_of_a_strange_kind_is_one_clear_line(
+    tmp_path: Path, write: Write, load: Load
+) -> None:
+    frame = pl.DataFrame({"user_id": [b"\xff\xfe"], "item_id": ["a"], "timestamp": [T]})
+    frame.write_parquet(tmp_path / "log.parquet")
+    with pytest.raises(DataError, match="a column of a kind that cannot be read"):
         load(interactions=tmp_path / "log.parquet", items=write("items.csv", ITEMS))
 
 

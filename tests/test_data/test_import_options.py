@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from raw_files import Load, T, Write, events_of
@@ -12,6 +13,7 @@ from raw_files import Load, T, Write, events_of
 from instructrec.data import refine
 from instructrec.data.cleaning import LINE
 from instructrec.data.rejected import Tally
+from instructrec.errors import UsageError
 
 ITEMS = "item_id,title\n" + "".join(f"{item},Title {item}\n" for item in "abcdef")
 
@@ -44,6 +46,12 @@ def test_low_ratings_go_before_repeats_are_looked_at(write: Write, load: Load) -
     dataset = load(interactions=file, items=write("items.csv", ITEMS), min_rating=4)
     assert pairs(dataset) == ["ua", "ub"]
     assert dataset.interactions.collect()["rating"].to_list() == [5.0, None]
+
+
+def test_a_least_rating_needs_ratings(write: Write, load: Load) -> None:
+    file = write("log.csv", f"user_id,item_id,timestamp\nu,a,{T}\n")
+    with pytest.raises(UsageError, match="--min-rating needs ratings"):
+        load(interactions=file, items=write("items.csv", ITEMS), min_rating=4)
 
 
 def test_the_last_of_each_user_stay(write: Write, load: Load) -> None:

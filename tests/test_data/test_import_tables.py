@@ -116,9 +116,12 @@ def test_times_in_seconds_and_dates_become_milliseconds(write: Write, load: Load
 
 def test_dates_of_parquet_become_milliseconds(write: Write, load: Load, tmp_path: Path) -> None:
     frame = FRAME.with_columns(pl.from_epoch("timestamp", time_unit="ms").cast(pl.Datetime("us")))
-    frame.write_parquet(tmp_path / "i.parquet")
     items = write("items.csv", ITEMS)
-    assert events_of(load(interactions=tmp_path / "i.parquet", items=items)) == EVENTS
+    utc = frame.with_columns(pl.col("timestamp").dt.replace_time_zone("UTC"))
+    tokyo = utc.with_columns(pl.col("timestamp").dt.convert_time_zone("Asia/Tokyo"))
+    for zoned in (frame, utc, tokyo):
+        zoned.write_parquet(tmp_path / "i.parquet")
+        assert events_of(load(interactions=tmp_path / "i.parquet", items=items)) == EVENTS
 
 
 def test_equal_times_keep_the_order_of_the_file(write: Write, load: Load) -> None:

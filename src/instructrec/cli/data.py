@@ -109,6 +109,9 @@ def _summary(out: Path, manifest: dict[str, Any]) -> str:
     rows, done = manifest["rows"], manifest["import"]
     tables = [name for name in ("items", "interactions", "queries", "users") if name in rows]
     lines = [f"{out}: " + ", ".join(f"{rows[name]:,} {name}" for name in tables)]
+    for name, file in done["files"].items():
+        renamed = [f"{ours}={theirs}" for ours, theirs in file["columns"].items() if ours != theirs]
+        lines.append(f"  {name} of {file['file']}: {', '.join([file['format'], *renamed])}")
     for kind in ("bad", "dropped"):
         lines += [
             f"  {kind}: {count:,} rows of {table}: {reason}"

@@ -32,6 +32,8 @@ from instructrec.folders import Draft, identity, new_folder
 from instructrec.protocols import SILENT, Progress
 
 REJECTED = "rejected.jsonl"
+MIXED = ("table", "recbole")
+"""Formats whose interactions may tell of the items too."""
 DAY_MS = 86_400_000
 
 
@@ -95,6 +97,13 @@ class ImportConfig(BaseModel):
             "users": self.users,
         }
         return {table: path for table, path in named.items() if path is not None}
+
+    @property
+    def items_apart(self) -> bool:
+        """Whether the items have a file of their own."""
+        if self.items is None or self.interactions is None:
+            return self.items is not None
+        return self.items.resolve() != self.interactions.resolve()
 
     def settings(self) -> dict[str, Any]:
         """What decides the result beside the files' content, as a manifest has it."""
@@ -161,28 +170,37 @@ def open_readers(config: ImportConfig) -> dict[Table, Reader]:
         raise UsageError(
             "there is nothing to import", "Give --interactions FILE, or --queries and --items"
         )
-    options = ReadOptions(config.columns, config.delimiter, config.header)
-    files = config.files()
-    by_order = config.clock == "order"
-    readers: dict[Table, Reader] = {}
-    for table in TABLES:
-        if table not in files:
-            continue
-        try:
-            readers[table] = open_reader(
-                files[table], table, options, format=config.format, optional_time=by_order
-            )
-        except UsageError as error:
-            if table == "items" and config.items is None:
-                raise UsageError(
-                    f"{files[table]} tells no titles of the items ({error.what})",
-                    "Give the items with --items FILE, or map a column to title with --columns",
-                ) from None
-            raise
+    readers = {table: _open(config, table) for table in TABLES if table in config.files()}
+    told = readers.get("interactions")
+    if told is not None and told.format not in MIXED and not config.items_apart:
+        # Such a file has no titles of items; what it calls title is that of a review.
+        raise UsageError(
+            f"{told.path} holds {told.format} interactions only", "Give the items with --items FILE"
+        )
+    if told is not None and config.min_rating is not None and "rating" not in told.mapping:
+        raise UsageError(
+            f"--min-rating needs ratings, which {told.path} does not have",
+            "Leave it out, or map a column to rating with --columns",
+        )
     check_columns(
         config.columns, {table: reader.parser.columns() for table, reader in readers.items()}
     )
     return readers
+
+
+def _open(config: ImportConfig, table: Table) -> Reader:
+    path = config.files()[table]
+    options = ReadOptions(config.columns, config.delimiter, config.header)
+    by_order = config.clock == "order"
+    try:
+        return open_reader(path, table, options, format=config.format, optional_time=by_order)
+    except UsageError as error:
+        if table != "items" or config.items is not None:
+            raise
+        raise UsageError(
+            f"{path} tells no titles of the items ({error.what})",
+            "Give the items with --items FILE, or map a column to title with --columns",
+        ) from None
 
 
 @dataclass
@@ -216,7 +234,7 @@ class _Import:
 
     def _items(self) -> tuple[pl.DataFrame, pl.Series]:
         reader = self.readers["items"]
-        if self.config.items not in (None, self.config.interactions):
+        if self.config.items_apart:
             raw = self.spool.read(reader, lambda batch: clean_items(batch, reader.currency))
             return refine.refine_items(raw.collect(), self.tally)
         # The lines are interactions, so their faults are counted there and repeats are none.
@@ -237,10 +255,8 @@ class _Import:
         unit = reader.time_unit if config.time_unit == "auto" else config.time_unit
         times = Times(self.clock, unit, latest, str(reader.path))
         raw = self.spool.read(reader, times.clean)
-        narrow = [*_NEEDED, LINE]
-        if config.min_rating is not None and "rating" in raw.collect_schema():
-            narrow.append("rating")
-        events = raw.select(narrow).with_row_index(_ROW).collect()
+        rated = ["rating"] if config.min_rating is not None else []
+        events = raw.select(*_NEEDED, *rated, LINE).with_row_index(_ROW).collect()
         events = refine.known_items(events, items, untitled, "interactions", self.tally)
         self.tally.check(config.max_rejected, self.readers)
         keep = refine.Keep(config.repeats, config.min_rating, config.k_core, config.max_per_user)

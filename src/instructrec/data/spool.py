@@ -62,6 +62,12 @@ class Spool:
                 arrow: pa.Table = frame.to_arrow()
                 writer = writer or parquet.ParquetWriter(path, arrow.schema, compression="lz4")
                 writer.write_table(arrow)
+        except pl.exceptions.PolarsError as error:
+            first = str(error).splitlines()[0]
+            raise DataError(
+                f"{reader.path} has a column of a kind that cannot be read ({first})",
+                "Map other columns with --columns",
+            ) from error
         finally:
             if writer is not None:
                 writer.close()

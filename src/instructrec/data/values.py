@@ -26,6 +26,7 @@ _TRUE, _FALSE = ("true", "1", "yes", "y", "t"), ("false", "0", "no", "n", "f")
 _SIGNS = {"$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY", "₹": "INR"}
 _AMOUNT = re.compile(r"\d[\d.,]*")
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
+_BREAK = re.compile(r"</?(?:br|p|div|li|ul|ol|h\d|tr|td)\b[^<>]*>", re.IGNORECASE)
 _PARTS = re.compile(r"\s*(?:\||;|\s>\s)\s*")
 
 
@@ -61,9 +62,9 @@ def times(values: pl.Series) -> pl.Series:
     """
     kind = values.dtype
     if isinstance(kind, pl.Date | pl.Datetime):
-        return values.cast(pl.Datetime("ms")).cast(pl.Int64)
+        return values.dt.epoch("ms")
     if kind.is_integer():
-        return values.cast(pl.Int64)
+        return values.cast(pl.Int64, strict=False)
     if kind.is_float():
         return _whole(values)
     raw = values.cast(pl.String).str.strip_chars()
@@ -170,10 +171,11 @@ def lists(values: pl.Series) -> pl.Series:
 
 
 def unescape(raw: str | None) -> str | None:
-    """Text without HTML: entities read, tags left out."""
+    """Text without HTML: entities read, tags left out, spaces as a browser shows them."""
     if raw is None or ("&" not in raw and "<" not in raw):
         return raw
-    return html.unescape(_TAG.sub(" ", html.unescape(raw)))
+    plain = _TAG.sub("", _BREAK.sub(" ", html.unescape(raw)))
+    return " ".join(html.unescape(plain).split())
 
 
 def infer(values: pl.Series) -> pl.Series:

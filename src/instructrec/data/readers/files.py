@@ -15,7 +15,15 @@ from instructrec.errors import DataError, UsageError
 
 _GZIP = b"\x1f\x8b"
 _PARQUET = b"PAR1"
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_FOREIGN = {
+    b"\xff\xfe": ("UTF-16 text", "Save it as UTF-8"),
+    b"\xfe\xff": ("UTF-16 text", "Save it as UTF-8"),
+    b"PK\x03\x04": ("a zip archive or an Excel file", "Unpack it, or save it as CSV"),
+    b"BZh": ("packed by bzip2", "Unpack it, or pack it by gzip"),
+    b"\xfd7zXZ": ("packed by xz", "Unpack it, or pack it by gzip"),
+    b"\x28\xb5\x2f\xfd": ("packed by zstd", "Unpack it, or pack it by gzip"),
+}
+"""First bytes of files that are often given and never read."""
 HEAD = 1 << 20
 
 
@@ -40,16 +48,18 @@ def open_raw(path: Path) -> Iterator[BinaryIO]:
 
     Raises:
         UsageError: See `check_file`.
-        DataError: The file is empty, its gzip data are cut off or broken, or it is UTF-16.
+        DataError: The file is empty, its gzip data are cut off or broken, or it is of a kind that
+            is not read.
     """
     check_file(path)
     try:
         with path.open("rb") as plain:
-            start = plain.read(2)
+            start = plain.read(8)
             plain.seek(0)
-            if start in _UTF16:
-                raise DataError(f"{path} is UTF-16 text", "Save it as UTF-8")
-            if start != _GZIP:
+            for first, (kind, cure) in _FOREIGN.items():
+                if start.startswith(first):
+                    raise DataError(f"{path} is {kind}", cure)
+            if not start.startswith(_GZIP):
                 yield plain
                 return
             with gzip.GzipFile(fileobj=plain) as packed:

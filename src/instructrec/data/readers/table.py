@@ -23,7 +23,7 @@ def parser_of(path: Path, options: ReadOptions) -> Parser:
     """The parser for a file, by what its first bytes are.
 
     Raises:
-        DataError: The file is blank.
+        DataError: The file is blank or of a kind that is not read.
     """
     if is_parquet(path):
         return Columnar(path)
@@ -31,6 +31,8 @@ def parser_of(path: Path, options: ReadOptions) -> Parser:
     if not lines:
         raise DataError(f"{path} has only blank lines", "Give a file with rows in it")
     text = lines[0][1].decode("utf-8", errors="replace")
+    if text.lstrip().startswith("["):
+        raise DataError(f"{path} is one JSON array", "Write one JSON object a line")
     if text.lstrip().startswith("{"):
         return Records(path)
     delimiter = options.delimiter or find_delimiter(text)
