@@ -1,4 +1,4 @@
-"""Chooses template and scoring rule on validation requests, never on test ones (docs/paper.md §5)."""
+"""Chooses template and scoring rule on validation requests alone (docs/paper.md §5)."""
 
 from __future__ import annotations
 
