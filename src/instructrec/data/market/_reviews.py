@@ -17,7 +17,7 @@ _STARS = (0.025, 0.055, 0.13, 0.34)
 """Share of reviews with at most 1, 2, 3, 4 stars, about that of digital music."""
 _STYLES = (0.07, 0.2, 0.18, 0.55)
 """No text at all; a useless cry; one sentence; a few sentences."""
-_WHYS = (0.45, 0.2, 0.2, 0.15)
+_WHYS = (0.5, 0.17, 0.15, 0.18)
 """A need, a quality, a gift, a fondness."""
 _MOODS = ("bad", "middling", "good")
 _PEOPLE = ("kid", "teen", "adult", "any", "pet")
