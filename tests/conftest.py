@@ -25,17 +25,18 @@ def shared_data() -> Path:
 def tiny_demo() -> dict[str, Any]:
     """Settings of a demo that takes seconds: everything is there, nothing is good."""
     return {
-        "users": 150,
-        "items": 120,
-        "steps": 30,
-        "test_users": 60,
-        "fusion_users": 40,
+        "users": 120,
+        "items": 100,
+        "steps": 12,
+        "test_users": 30,
+        "fusion_users": 15,
         "spread_users": 0,
         "tuning": {
-            "vocab_size": 1000,
+            "vocab_size": 800,
+            "batch_tokens": 1024,
             "validations": 1,
-            "validation_users": 30,
-            "choice_users": 20,
+            "validation_users": 11,
+            "choice_users": 6,
         },
     }
 

@@ -11,7 +11,7 @@ from instructrec.protocols import SILENT, Progress, Retriever
 
 KIND = "retrievers"
 """The kind of folder, with one sub-folder a retriever."""
-NAMES = ("popularity", "neighbours", "lexical", "dense", "similar")
+NAMES = ("popularity", "neighbours", "lexical", "shared", "dense", "similar")
 """What `load_retrievers` may give; the last two need a text encoder's vectors."""
 
 
@@ -84,6 +84,7 @@ def load_retrievers(
     from instructrec.retrieval.lexical import Lexical
     from instructrec.retrieval.neighbours import ItemNeighbours
     from instructrec.retrieval.popularity import Popularity
+    from instructrec.retrieval.shared import SharedWords
 
     read_manifest(folder, KIND)
     found: dict[str, Retriever] = {}
@@ -92,7 +93,8 @@ def load_retrievers(
     if (folder / "neighbours").is_dir():
         found["neighbours"] = ItemNeighbours.load(folder / "neighbours", catalogue)
     if (folder / "lexical").is_dir():
-        found["lexical"] = Lexical.load(folder / "lexical", catalogue)
+        lexical = Lexical.load(folder / "lexical", catalogue)
+        found |= {"lexical": lexical, "shared": SharedWords(lexical)}
     if (folder / "dense").is_dir():
         found |= _load_dense(folder / "dense", catalogue, progress)
     return found
