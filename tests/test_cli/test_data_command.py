@@ -32,7 +32,7 @@ def test_import_says_what_came_in_and_what_did_not(
     assert "3 items, 3 interactions" in out
     assert "bad: 1 rows of interactions: item_id is not in the items" in out
     assert "rejected.jsonl" in out
-    assert "interactions of log.csv: table, user_id=uid, timestamp=when" in out
+    assert "interactions of log.csv: table, timestamp=when, user_id=uid" in out
 
 
 def test_import_and_describe_give_json(
