@@ -118,7 +118,9 @@ class Reviewer:
         nouns = sorted({fact["noun"].lower() for fact in shelf.facts if "noun" in fact})
         place = {noun: number for number, noun in enumerate(nouns)}
         self._noun = np.array([place.get(f.get("noun", "").lower(), -1) for f in shelf.facts])
-        self._mention_table = Table.of(phrases["mentions"], [{"kind": noun} for noun in nouns])
+        self._mention_table = Table.of(
+            phrases["mentions"], [{"kind": noun, "a_kind": _with_article(noun)} for noun in nouns]
+        )
 
     def stars(self, purchases: Purchases) -> NDArray[np.float32]:
         """(events,) 1 to 5, from how well the item suits, how good it is, and luck."""
