@@ -32,8 +32,16 @@ def import_(
         Path | None, typer.Option(help="Search queries and their items.", metavar="FILE")
     ] = None,
     users: Annotated[Path | None, typer.Option(help="Facts about users.", metavar="FILE")] = None,
-    format: Annotated[str, typer.Option(help="The files' format.", metavar="NAME")] = "auto",
-    columns: Annotated[str, typer.Option(help="OURS=THEIRS,OURS=A+B,…", metavar="MAP")] = "",
+    format: Annotated[
+        str,
+        typer.Option(
+            help="auto, table, amazon-2014|2018|2023, movielens-100k|1m|latest or recbole.",
+            metavar="NAME",
+        ),
+    ] = "auto",
+    columns: Annotated[
+        str, typer.Option(help="Our columns made of yours: OURS=THEIRS,OURS=A+B,…", metavar="MAP")
+    ] = "",
     delimiter: Annotated[
         str | None, typer.Option(help="What separates fields; found out when left out.")
     ] = None,
