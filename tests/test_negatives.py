@@ -120,9 +120,9 @@ def test_fifty_thousand_users_take_less_than_two_seconds() -> None:
     seen = [rng.integers(0, 17_000, 8) for _ in range(users)]
     targets = rng.integers(0, 17_000, users)
     keys = [f"u{number}" for number in range(users)]
-    start = time.perf_counter()
+    start = time.process_time()
     sample_negatives(catalogue, targets, seen, keys)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 LISTS = {"a": ["i00003", "i00001", "i00002", "i00004"], "b": ["i00005", "i00006", "gone"]}

@@ -21,7 +21,7 @@ from instructrec.evaluation.trials import Trial
 from instructrec.metrics import METRICS, Ranks
 from instructrec.protocols import SILENT, Progress, Scorer, Scores
 
-BLOCK = 1024
+BLOCK = 256
 """Requests scored in one call: memory stays bounded and progress is seen."""
 _INPUTS: tuple[Input, ...] = ("history", "words")
 

@@ -144,13 +144,13 @@ def summarise(differences: Sequence[Comparison], rows: Sequence[Row]) -> str:
     sentences = []
     if idle:
         sentences.append(
-            f"The language model adds nothing in {_list(idle)}: "
-            f"`{OURS}` is not above `{WITHOUT_LM}` there."
+            f"The language model adds nothing in {_list(idle)}: `{OURS}` is not above "
+            f"`{WITHOUT_LM}` there ({HEADLINE}, paired, 95 % intervals)."
         )
     if useful:
         sentences.append(
-            f"The language model adds to all other evidence in {_list(useful)}: "
-            f"`{OURS}` is above `{WITHOUT_LM}` there."
+            f"The language model adds to all other evidence in {_list(useful)}: `{OURS}` is above "
+            f"`{WITHOUT_LM}` there ({HEADLINE}, paired, 95 % intervals)."
         )
     return " ".join(sentences)
 
@@ -158,8 +158,7 @@ def summarise(differences: Sequence[Comparison], rows: Sequence[Row]) -> str:
 def _list(gaps: Sequence[Comparison]) -> str:
     several = len({gap.candidates for gap in gaps}) > 1
     return ", ".join(
-        f"⟨{gap.scenario}⟩ ({HEADLINE} {gap.difference:+.4f}, 95 % interval "
-        f"{gap.interval[0]:+.4f} to {gap.interval[1]:+.4f}"
-        f"{', ' + gap.candidates if several else ''})"
+        f"⟨{gap.scenario}⟩ {gap.difference:+.4f} [{gap.interval[0]:+.4f}, {gap.interval[1]:+.4f}]"
+        f"{f' with {gap.candidates}' if several else ''}"
         for gap in gaps
     )
