@@ -34,6 +34,7 @@ def tiny_demo() -> dict[str, Any]:
         "tuning": {
             "vocab_size": 800,
             "batch_tokens": 1024,
+            "pieces": 1,
             "validations": 1,
             "validation_users": 11,
             "choice_users": 6,

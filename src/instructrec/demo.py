@@ -35,17 +35,33 @@ class DemoConfig(BaseModel):
     """Seeds everything."""
     backbone: str = "tiny-causal"
     """Chosen by what validated best in the time that a demo may take."""
-    steps: int | None = Field(default=600, ge=1)
+    steps: int | None = Field(default=300, ge=1)
     """Updates of tuning."""
     budget: float | None = Field(default=None, ge=10)
     """Seconds for everything, instead of steps."""
-    test_users: int | None = Field(default=1000, ge=10)
+    test_users: int | None = Field(default=800, ge=10)
     """Test requests of each scenario, drawn at random."""
     fusion_users: int = Field(default=200, ge=10)
     """Validation requests of each scenario that the weights are fitted on."""
     spread_users: int = Field(default=100, ge=0)
     """Validation requests on which the templates are compared."""
-    tuning: dict[str, Any] = Field(default_factory=lambda: {"validations": 3, "choice_users": 100})
+    corpus: dict[str, Any] = Field(
+        default_factory=lambda: {
+            "rates": {
+                "T0": 0.1,
+                "T1": 0.1,
+                "T2": 0.1,
+                "T3": 1.0,
+                "turned-around": 0.1,
+                "relatedness": 0.1,
+                "chain-of-thought": 0.1,
+            }
+        }
+    )
+    """Further settings of the corpus: few minutes are best spent on what is measured."""
+    tuning: dict[str, Any] = Field(
+        default_factory=lambda: {"validations": 2, "validation_users": 330, "choice_users": 50}
+    )
     """Further settings of tuning."""
 
     def run(self) -> RunConfig:
@@ -58,6 +74,7 @@ class DemoConfig(BaseModel):
             fusion_users=self.fusion_users,
             test_users=self.test_users,
             spread_users=self.spread_users,
+            corpus=self.corpus,
             tuning=self.tuning,
         )
 

@@ -37,9 +37,9 @@ def result_view(run: Path, groups: Sequence[str] | None = None) -> RenderableTyp
     report = _load(run)
     blocks: list[RenderableType] = []
     for group in groups or SCENARIOS:
-        table = _table(report, group)
-        if table is not None:
-            blocks += [Text(), table, *_verdicts(report, group)]
+        if scenarios := _singles(report, group):
+            blocks += [Text(), _title(report, group, scenarios[0]), _table(report, scenarios)]
+            blocks += _verdicts(report, scenarios)
     blocks += [Text(), Text(report.summary, style="bold")]
     return Group(*blocks)
 
@@ -67,20 +67,19 @@ def _singles(report: Report, group: str) -> list[str]:
     return [scenario for scenario in wanted if scenario in measured]
 
 
-def _table(report: Report, group: str) -> Table | None:
-    """Models by scenarios: HR@1 with its 95 % interval."""
+def _title(report: Report, group: str, scenario: str) -> Text:
     from instructrec.evaluation.report import HEADLINE
 
-    scenarios = _singles(report, group)
-    if not scenarios:
-        return None
+    some = next(row for row in report.rows if row.scenario == scenario)
+    how = f"{HEADLINE} with 95 % intervals; {some.candidates}; {some.protocol}"
+    return Text.assemble((f"⟨{group}⟩", "bold"), f"  {how}")
+
+
+def _table(report: Report, scenarios: Sequence[str]) -> Table:
+    """Models by scenarios: HR@1 with its 95 % interval."""
     cells = {(row.model, row.scenario): row for row in report.rows}
     models = list(dict.fromkeys(row.model for row in report.rows))
-    first = report.row(scenarios[0], models[-1]) if (models[-1], scenarios[0]) in cells else None
-    title = f"⟨{group}⟩  {HEADLINE}, 95 % interval"
-    if first is not None:
-        title += f"; {first.candidates}; {first.protocol}"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     table.add_column("model", no_wrap=True)
     for scenario in scenarios:
         some = next(row for row in report.rows if row.scenario == scenario)
@@ -103,12 +102,12 @@ def _cell(row: Row | None) -> str:
     return f"{row.metrics[HEADLINE]:.3f} [{low:.3f}, {high:.3f}]"
 
 
-def _verdicts(report: Report, group: str) -> list[Text]:
+def _verdicts(report: Report, scenarios: Sequence[str]) -> list[Text]:
     """For each scenario, how far instructrec is above its best rival and above the rest of it."""
     from instructrec.evaluation.report import OURS, WITHOUT_LM
 
     lines = []
-    for scenario in _singles(report, group):
+    for scenario in scenarios:
         gaps = [gap for gap in report.differences if (gap.scenario, gap.model) == (scenario, OURS)]
         told = [_gap(gap) for gap in gaps if gap.best_rival]
         told += [_gap(gap) for gap in gaps if gap.other == WITHOUT_LM]
