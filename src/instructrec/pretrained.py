@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from instructrec.protocols import SILENT, Progress
 
 PULLED = "pulled.json"
 CACHE_VARIABLE = "INSTRUCTREC_CACHE"
+_LEFT_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -218,6 +220,7 @@ def pull(
     if not again and locate(name) is not None:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
+    _clear_up(target)
     work = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=target.parent))
     try:
         folder = work / "model"
@@ -352,4 +355,16 @@ def _put(folder: Path, target: Path, work: Path) -> None:
     """Put a complete folder in its place; an older one gives way."""
     if target.exists():
         target.replace(work / "old")
-    folder.replace(target)
+    try:
+        folder.replace(target)
+    except OSError:
+        # Another process pulled the same model and was quicker; its folder is as good.
+        if not (target / PULLED).is_file():
+            raise
+
+
+def _clear_up(target: Path) -> None:
+    """Remove what pulls that were killed have left; one that is at work is younger than this."""
+    for left in target.parent.glob(f".{target.name}.*"):
+        if time.time() - left.stat().st_mtime > _LEFT_SECONDS:
+            shutil.rmtree(left, ignore_errors=True)
