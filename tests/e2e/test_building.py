@@ -43,16 +43,18 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "review",
     ).collect().write_csv(folder / "log.csv")
     settings = {
-        "steps": 12,
-        "test_users": 30,
-        "fusion_users": 20,
+        "steps": 6,
+        "test_users": 20,
+        "fusion_users": 10,
         "spread_users": 0,
         "scenarios": ["P1,I0,T3", "P0,I1,T3"],
         "tuning": {
             "vocab_size": 600,
+            "batch_tokens": 1024,
+            "pieces": 1,
             "validations": 1,
             "validation_users": 10,
-            "choice_users": 10,
+            "choice_users": 3,
         },
     }
     (folder / "tiny.json").write_text(json.dumps(settings))
@@ -172,13 +174,14 @@ def test_a_wrong_request_ends_in_one_line(
     [
         ("", "log.csv"),
         ("uid,sku,at\n", "log.csv has no rows"),
-        ("who,what,when\n1,2,3\n", "user_id"),
+        ("who,what,when\n1,2,3\n", "uid"),
     ],
 )
 def test_logs_that_cannot_be_used_are_named(logs: Path, tmp_path: Path, capfd, log: str, line: str):
     (tmp_path / "log.csv").write_text(log)
-    args = ["--interactions", str(tmp_path / "log.csv"), "--items", str(logs / "items.csv")]
-    assert command(["build", *args, "--out", str(tmp_path / "run")]) in {1, 2}
+    files = ["--interactions", str(tmp_path / "log.csv"), "--items", str(logs / "items.csv")]
+    columns = ["--columns", "user_id=uid,item_id=sku,timestamp=at"]
+    assert command(["build", *files, *columns, "--out", str(tmp_path / "run")]) in {1, 2}
     err = capfd.readouterr().err
     lines = [text for text in err.splitlines() if text.startswith("instructrec: error: ")]
     assert len(lines) == 1
