@@ -108,7 +108,7 @@ class TuneConfig(BaseModel):
             raise UsageError(
                 f"an example of {self.max_tokens} tokens does not fit a piece of "
                 f"{self.batch_tokens // self.pieces} tokens",
-                "Raise batch_tokens or lower max_tokens",
+                "Raise batch_tokens, or lower max_tokens or pieces",
             )
         return self
 
