@@ -86,7 +86,7 @@ def test_a_long_list_is_read_in_blocks_with_the_same_result(
     whole = own.token_log_likelihoods(prompts, lists)
     monkeypatch.setattr(likelihoods, "BLOCK_NODES", 16)
     monkeypatch.setattr(likelihoods, "HEAD_ROWS", 7)
-    monkeypatch.setattr(likelihoods, "PROMPT_TOKENS", 20)
+    monkeypatch.setitem(likelihoods.PROMPT_TOKENS, "cpu", 20)
     parts = own.token_log_likelihoods(prompts, lists)
     for one, other in zip(whole, parts, strict=True):
         np.testing.assert_allclose(one.sums, other.sums, atol=1e-4, rtol=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -10,6 +11,7 @@ from instructrec.backbones import Backbone, load
 from instructrec.data.catalogue import Catalogue
 from instructrec.instructions.schema import Instruction, Intention, IntentionKind
 from instructrec.ranking.ranker import Ranker
+from instructrec.ranking.scoring import ScoringConfig
 
 from .conftest import plain_sum
 
@@ -49,12 +51,11 @@ def test_its_likelihoods_are_plain_transformers_own(smollm2: Backbone) -> None:
         assert abs(value - plain_sum(smollm2, prompt, candidate)) < 1e-3
 
 
-def test_it_ranks_by_a_wish(smollm2: Backbone) -> None:
+def test_a_wish_speaks_for_the_title_it_is_about(smollm2: Backbone) -> None:
     items = pl.DataFrame({"item_id": ["a", "b", "c"], "title": TITLES})
-    ranker = Ranker.load(NAME, Catalogue(items))
+    ranker = Ranker(smollm2, Catalogue(items), scoring=ScoringConfig.untuned())
     wishes = ["a video game with racing cars", "a book on growing vegetables", "a book of recipes"]
     asked = [Instruction(intention=Intention(wish, IntentionKind.SPECIFIC)) for wish in wishes]
-    import numpy as np
-
-    rows = np.tile(np.arange(3), (3, 1))
-    assert ranker.rank(asked, rows)[:, 0].tolist() == [0, 1, 2]
+    scores = ranker.score(asked, np.tile(np.arange(3), (3, 1)))
+    assert scores.argmax(axis=0).tolist() == [0, 1, 2]
+    assert ranker.rank(asked[:1], np.array([[2, 1, 0]]))[0, 0] == 0

@@ -179,8 +179,10 @@ class CausalBackbone(Language):
     def head_output(self, logits: Tensor) -> Tensor:
         """Some architectures scale (Granite, Cohere) or squash (Gemma) their logits."""
         config = self.model.config
-        logits = logits / float(getattr(config, "logits_scaling", None) or 1.0)
-        logits = logits * float(getattr(config, "logit_scale", None) or 1.0)
+        if scaling := getattr(config, "logits_scaling", None):
+            logits = logits / scaling
+        if scale := getattr(config, "logit_scale", None):
+            logits = logits * scale
         cap = getattr(config, "final_logit_softcapping", None)
         return logits if cap is None else torch.tanh(logits / cap) * cap
 

@@ -14,15 +14,16 @@ from torch import Tensor
 from instructrec.backbones.base import Likelihoods
 from instructrec.backbones.candidate_tree import CandidateTree, Ints
 
-PROMPT_TOKENS = 4096
-"""Prompts are read together while their padded tokens are at most this many."""
+PROMPT_TOKENS = {"cpu": 2048, "cuda": 65536}
+"""Prompts are read together while their padded tokens are at most this many; on a CPU few enough
+that what passes between layers stays in the cache."""
 
 BLOCK_NODES = 384
 """So many nodes of one prompt's candidate tree are read at once; bounds the memory of long lists:
 attention is (prompts, heads, nodes, prompt tokens + nodes)."""
 
-HEAD_ROWS = 1024
-"""So many places are turned into vocabulary logits at once."""
+HEAD_ROWS = 256
+"""So many places are turned into vocabulary logits at once; few enough to stay in the cache."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,11 @@ class Memory(Protocol):
 
 class TreeReader(Protocol):
     """The part of a backbone that the engine needs."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        ...
 
     def read(self, prompts: Sequence[Sequence[int]]) -> Memory:
         """Read prompts, once."""
@@ -134,7 +140,8 @@ def tree_log_likelihoods(
     """
     results: list[Likelihoods | None] = [None] * len(prompts)
     with torch.inference_mode():
-        for rows in _buckets([len(ids) for ids in prompts]):
+        most = PROMPT_TOKENS.get(reader.device.type, PROMPT_TOKENS["cuda"])
+        for rows in _buckets([len(ids) for ids in prompts], most):
             trees = [CandidateTree.build(candidates[row]) for row in rows]
             found = _score_bucket(reader, [prompts[row] for row in rows], trees, constrained)
             for row, likelihoods in zip(rows, found, strict=True):
@@ -142,11 +149,11 @@ def tree_log_likelihoods(
     return [likelihoods for likelihoods in results if likelihoods is not None]
 
 
-def _buckets(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Row numbers in groups of like length, each at most `PROMPT_TOKENS` with its padding."""
+def _buckets(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Row numbers in groups of like length, each at most ``most`` tokens with its padding."""
     group: list[int] = []
     for row in sorted(range(len(lengths)), key=lambda row: (lengths[row], row)):
-        if group and (len(group) + 1) * lengths[row] > PROMPT_TOKENS:
+        if group and (len(group) + 1) * lengths[row] > most:
             yield group
             group = []
         group.append(row)
@@ -212,5 +219,11 @@ def _score_states(
         else:
             logits = reader.logits(rows)
             chosen = logits[at, tokens]
-            forest.norms[part] = torch.logsumexp(logits, dim=-1).cpu().numpy()
+            forest.norms[part] = _logsumexp_(logits).cpu().numpy()
         forest.values[edges] = chosen.cpu().numpy()
+
+
+def _logsumexp_(logits: Tensor) -> Tensor:
+    """(rows,) logsumexp of (rows, vocabulary), which is overwritten: no copy is made."""
+    most = logits.amax(dim=-1, keepdim=True)
+    return logits.sub_(most).exp_().sum(dim=-1).log_() + most[:, 0]

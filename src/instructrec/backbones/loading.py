@@ -45,7 +45,7 @@ def load(path_or_name: str | Path, dtype: str = "float32") -> Backbone:
             model, tokenizer = _read(base, source, dtype, adapter=adapter.is_file())
     except _READING_ERRORS as error:
         raise _unreadable(path_or_name, error) from error
-    bad = next((n for n, p in model.named_parameters() if not torch.isfinite(p).all()), None)
+    bad = next((n for n, p in model.named_parameters() if not p.detach().sum().isfinite()), None)
     if bad is not None:
         raise ModelError(f"{path_or_name} has weights that are no numbers ({bad})", "Fetch it anew")
     kind = Seq2SeqBackbone if model.config.model_type in _SEQ2SEQ else CausalBackbone
