@@ -53,6 +53,13 @@ def _with_article(noun: str) -> str:
     return f"{'an' if noun[0] in 'AEIOUaeiou' else 'a'} {noun}"
 
 
+def _as_thing(need: str) -> str:
+    """A need as somebody says it who has found what they needed."""
+    if not need.startswith("to "):
+        return need
+    return f"{'a way' if len(need) % 2 else 'something'} {need}"
+
+
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
@@ -98,7 +105,8 @@ class Reviewer:
         self._people = Ragged.of([phrases["people"][group] for group in _PEOPLE])
         self._audience = Ragged.of([leaf.audience for leaf in words.leaves])
         self._occasions = tuple(phrases["occasions"])
-        self._need_table = Table.of(phrases["wants"], [{"need": n} for n in self._needs.texts])
+        needs = [{"need": _as_thing(need)} for need in self._needs.texts]
+        self._need_table = Table.of(phrases["wants"], needs)
         self._want_table = Table.of(
             phrases["trait_wants"], [{"want": w} for w in self._wants.texts]
         )
