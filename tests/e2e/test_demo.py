@@ -73,6 +73,18 @@ def test_recommend_prints_items_the_instruction_and_the_limit(tiny_run: Path, ca
     assert "[P " in out
 
 
+def test_without_minilm_everything_answers_and_says_so(
+    tiny_run: Path, tmp_path: Path, monkeypatch, capfd
+):
+    monkeypatch.setenv("INSTRUCTREC_CACHE", str(tmp_path))
+    args = ["recommend", str(tiny_run), "--want", "a puzzle for a rainy day", "--k", "3", "--json"]
+    assert command(args) == 0
+    told = json.loads(capfd.readouterr().out)
+    assert len(told["items"]) == 3
+    assert "dense" not in told["items"][0]["evidence"]
+    assert any("minilm is not at work here" in note for note in told["notes"])
+
+
 def test_recommend_as_json_keeps_the_limit(tiny_run: Path, capfd):
     args = ["recommend", str(tiny_run), "--want", "a present under 20", "--k", "4", "--json"]
     assert command(args) == 0

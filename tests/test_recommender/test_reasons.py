@@ -1,0 +1,53 @@
+"""What of a history and a wish speaks for an item."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from instructrec.instructions.schema import Instruction, Intention, IntentionKind, Preference
+from instructrec.reasons import MOST, Reasons
+
+
+def asked(*history: str, wish: str = "") -> Instruction:
+    intention = Intention(wish, IntentionKind.VAGUE) if wish else Intention()
+    return Instruction(Preference(history=tuple(history), history_ids=tuple(history)), intention)
+
+
+def test_what_is_taken_together_speaks_strongest(recommender):
+    catalogue = recommender.catalogue
+    reasons = Reasons(catalogue, recommender.retrievers)
+    rows = catalogue.rows(["g2", "h1"])
+    kart, hose = reasons.because(asked("g1", "g4"), rows)
+    assert [title for title, _ in kart.history] == ["g1"]
+    assert all(0 < strength <= 1 for _, strength in kart.history)
+    assert hose.history == ()
+
+
+def test_what_reads_alike_speaks_where_nobody_took_both(recommender):
+    catalogue = recommender.catalogue
+    vectors = np.zeros((len(catalogue), 2), dtype=np.float32)
+    vectors[catalogue.rows(["h1", "g1"])] = [1.0, 0.0]
+    reasons = Reasons(catalogue, {"dense": SimpleNamespace(vectors=vectors)})
+    (because,) = reasons.because(asked("g1", "g4"), catalogue.rows(["h1"]))
+    assert because.history == (("g1", 1.0),)
+
+
+def test_at_most_three_titles_are_named_the_strongest_first(recommender):
+    catalogue = recommender.catalogue
+    vectors = np.ones((len(catalogue), 1), dtype=np.float32)
+    vectors *= np.linspace(0.5, 1.0, len(catalogue), dtype=np.float32)[:, None]
+    reasons = Reasons(catalogue, {"dense": SimpleNamespace(vectors=vectors)})
+    history = ("g1", "g2", "g3", "g4", "h1")
+    (because,) = reasons.because(asked(*history), catalogue.rows(["h4"]))
+    assert [title for title, _ in because.history] == list(history[::-1][:MOST])
+
+
+def test_words_of_the_wish_are_found_whatever_their_ending(recommender):
+    reasons = Reasons(recommender.catalogue, {})
+    rows = recommender.catalogue.rows(["h4", "h3"])
+    can, pot = reasons.because(asked(wish="water for the gardens, my can leaks"), rows)
+    assert can.words == ("water", "gardens")
+    assert pot.words == ("gardens",)
+    assert can.history == ()
