@@ -23,7 +23,13 @@ from instructrec.evaluation.baselines import BASELINES, Material, applies, fit_b
 from instructrec.evaluation.baselines.minilm import MiniLM
 from instructrec.evaluation.baselines.popularity import Popularity
 from instructrec.evaluation.baselines.random import Random
-from instructrec.evaluation.evaluate import World, gather, measure, validation_trial
+from instructrec.evaluation.evaluate import (
+    World,
+    cautions,
+    gather,
+    measure,
+    validation_trial,
+)
 from instructrec.evaluation.measure import Contestant, answer, compare, row_of
 from instructrec.evaluation.memory import Remembering
 from instructrec.evaluation.plan import Plan, read_users
@@ -190,6 +196,19 @@ def test_lists_of_a_file_limit_the_users_to_those_in_it(dataset: Dataset, tmp_pa
     )
     assert trial.requests.user_ids == ["u03", "u05"]
     assert trial.candidates.shape == (2, 4)
+
+
+def test_lists_that_are_short_or_name_strange_items_are_told(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    path = tmp_path / "lists.csv"
+    path.write_text("user_id,candidates\nu03,i01 i02 i03 i04\nu05,i05 strange\n")
+    plan = Plan((Scenario.parse("P1,I0,T3"),), (CandidateList(path, first=3),))
+    trials, _ = gather(World(dataset, Protocol.LEAVE_ONE_OUT, NO_TEXTS), plan)
+    told = "\n".join(cautions(trials))
+    assert "1 candidates are not in the catalogue" in told
+    assert "1 of 2 requests have fewer than 3 candidates" in told
+    assert "fewer than" not in "\n".join(cautions([make(dataset, "P1,I0,T3")]))
 
 
 def test_only_reranking_is_measured(dataset: Dataset) -> None:

@@ -160,6 +160,18 @@ def test_the_target_is_dropped_then_the_first_are_taken_then_it_is_added(
     assert found.unknown == 1
 
 
+def test_a_request_without_any_rival_is_not_won_by_default(tmp_path: Path) -> None:
+    path = tmp_path / "lists.parquet"
+    lists = [["gone"], ["i00001"], ["i00003"], ["i00004"]]
+    pl.DataFrame({"user_id": ["a", "b", "c", None], "candidates": lists}).write_parquet(path)
+    found = from_candidates_file(path, shop(9), ["a", "b", "c", None], rows(1, 1, 1, 1), first=2)
+    assert found.requests.tolist() == [2]
+    assert found.candidates.tolist() == [[1, 3, -1]]
+    assert found.unknown == 1
+    with pytest.raises(UsageError, match="no candidates for any"):
+        from_candidates_file(path, shop(9), ["a", "b"], rows(1, 1), first=2)
+
+
 def test_history_stays_in_the_lists_unless_it_is_to_be_dropped(tmp_path: Path) -> None:
     path = write(tmp_path, "parquet")
     for drop, expected in ((False, [1, 3, 2]), (True, [1, 2, 4])):

@@ -139,7 +139,7 @@ class Listed:
     Attributes:
         candidates: (m, 1 + first) rows, column 0 the target, then the list, best first, -1 where
             it is shorter.
-        requests: (m,) numbers of the requests that have a list, ascending.
+        requests: (m,) numbers of the requests that have a list with something in it, ascending.
         unknown: Item ids in the lists that the catalogue does not have; they were left out.
     """
 
@@ -161,7 +161,9 @@ def from_candidates_file(
 ) -> Listed:
     """Take each user's candidates from a file.
 
-    The target is dropped from the list, then the first N are taken, then the target is added.
+    The target is dropped from the list, then the first N are taken, then the target is added. A
+    request whose list has nothing else that the catalogue knows is left out: it would be won by
+    having no rival.
 
     Args:
         path: Parquet, CSV, TSV or JSON lines with user_id and candidates (best first: a list, or
@@ -176,29 +178,32 @@ def from_candidates_file(
 
     Raises:
         DataError: The file cannot be read or lacks a column.
-        UsageError: Several strategies and none chosen, a strategy that is not there, or no user
-            of the requests in the file.
+        UsageError: Several strategies and none chosen, a strategy that is not there, or no list
+            for any of the requests.
     """
     lists = _read_lists(path, strategy)
     if drop_history and seen is None:
         raise ValueError("drop_history needs seen")
-    chosen = [number for number, user_id in enumerate(user_ids) if user_id in lists]
-    if not chosen:
-        raise UsageError(
-            f"{path} has no candidates for any of the {len(user_ids)} requests",
-            "Check that its user_id column holds the dataset's user ids",
-        )
-    candidates = np.full((len(chosen), 1 + first), -1, dtype=np.int64)
+    chosen: list[int] = []
+    candidates = np.full((len(user_ids), 1 + first), -1, dtype=np.int64)
     unknown = 0
-    for line, number in zip(candidates, chosen, strict=True):
-        rows = catalogue.rows(dict.fromkeys(lists[user_ids[number] or ""]))
+    for number, user_id in enumerate(user_ids):
+        rows = catalogue.rows(dict.fromkeys(lists.get(user_id or "", ())))
         unknown += int(np.count_nonzero(rows < 0))
         dropped = np.array([-1, targets[number]])
         if drop_history and seen is not None:
             dropped = np.concatenate([dropped, seen[number]])
         rows = rows[~np.isin(rows, dropped)][:first]
-        line[0], line[1 : 1 + len(rows)] = targets[number], rows
-    return Listed(candidates, np.array(chosen, dtype=np.int64), unknown)
+        if len(rows):
+            line = candidates[len(chosen)]
+            line[0], line[1 : 1 + len(rows)] = targets[number], rows
+            chosen.append(number)
+    if not chosen:
+        raise UsageError(
+            f"{path} has no candidates for any of the {len(user_ids)} requests",
+            "Check that it holds the dataset's user ids and item ids",
+        )
+    return Listed(candidates[: len(chosen)], np.array(chosen, dtype=np.int64), unknown)
 
 
 def _read_lists(path: Path, strategy: str | None) -> dict[str, list[str]]:
@@ -209,7 +214,7 @@ def _read_lists(path: Path, strategy: str | None) -> dict[str, list[str]]:
                 f"{path} has no column {column!r} (it has {', '.join(frame.columns)})",
                 "A candidates file has user_id and candidates, best first",
             )
-    frame = _of_strategy(frame, path, strategy)
+    frame = _of_strategy(frame.drop_nulls("user_id"), path, strategy)
     users = frame["user_id"].cast(pl.String)
     if repeated := users.filter(users.is_duplicated()).head(1).to_list():
         raise DataError(f"{path} has several lists for user {repeated[0]!r}", "Keep one a user")

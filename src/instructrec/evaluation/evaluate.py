@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -185,4 +185,17 @@ def cautions(trials: Sequence[Trial]) -> list[str]:
             "Candidates from a file: nothing was fitted or chosen on such lists; weights, rules "
             "and templates come from validation requests with uniform negatives."
         )
-    return found
+    return [*found, *_shortcomings(trials)]
+
+
+def _shortcomings(trials: Sequence[Trial]) -> Iterator[str]:
+    """Lists that hold less than they should, which makes their requests easier."""
+    for trial in trials:
+        where = f"⟨{trial.scenario}⟩, {trial.description}"
+        if trial.unknown:
+            yield f"{where}: {trial.unknown:,} candidates are not in the catalogue; left out."
+        if trial.short:
+            yield (
+                f"{where}: {trial.short:,} of {len(trial.requests):,} requests have fewer than "
+                f"{trial.source.first} candidates beside the target, so they are easier."
+            )

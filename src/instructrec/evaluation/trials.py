@@ -63,6 +63,7 @@ class Trial:
         candidates: (n, 1 + negatives) rows, column 0 the target, -1 where a list is shorter.
         source: Where the candidates come from.
         seed: What seeded them.
+        unknown: Item ids of a candidates file that the catalogue does not have.
     """
 
     scenario: Scenario
@@ -71,6 +72,12 @@ class Trial:
     candidates: Rows
     source: CandidateList
     seed: int = 0
+    unknown: int = 0
+
+    @property
+    def short(self) -> int:
+        """How many requests have fewer candidates than the others, and so are easier."""
+        return int((self.candidates < 0).any(axis=1).sum())
 
     @property
     def description(self) -> str:
@@ -117,26 +124,25 @@ def make_trial(
     requests = make_requests(
         dataset, protocol, split, scenario, texts, limit=limit, users=users, seed=seed
     )
-    requests, candidates = _with_candidates(dataset, requests, source, seed)
-    return Trial(scenario, protocol, requests, candidates, source, seed)
-
-
-def _with_candidates(
-    dataset: Dataset, requests: Requests, source: CandidateList, seed: int
-) -> tuple[Requests, Rows]:
-    catalogue, seen = dataset.catalogue, requests.seen
     if source.path is None:
-        return requests, sample_negatives(
-            catalogue, requests.targets, seen, requests.keys, n=source.first, seed=seed
+        drawn = sample_negatives(
+            dataset.catalogue,
+            requests.targets,
+            requests.seen,
+            requests.keys,
+            n=source.first,
+            seed=seed,
         )
-    listed = from_candidates_file(
+        return Trial(scenario, protocol, requests, drawn, source, seed)
+    found = from_candidates_file(
         source.path,
-        catalogue,
+        dataset.catalogue,
         requests.user_ids,
         requests.targets,
-        seen,
+        requests.seen,
         first=source.first,
         strategy=source.strategy,
         drop_history=source.drop_history,
     )
-    return requests.take(listed.requests), listed.candidates
+    asked = requests.take(found.requests)
+    return Trial(scenario, protocol, asked, found.candidates, source, seed, found.unknown)
