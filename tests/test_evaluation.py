@@ -211,6 +211,24 @@ def test_lists_that_are_short_or_name_strange_items_are_told(
     assert "fewer than" not in "\n".join(cautions([make(dataset, "P1,I0,T3")]))
 
 
+def test_rows_of_different_lists_never_share_a_folder() -> None:
+    path = Path("lists.csv")
+    sources = (
+        CandidateList(),
+        CandidateList(first=99),
+        CandidateList(path),
+        CandidateList(path, "hard"),
+        CandidateList(path, first=5),
+        CandidateList(path, drop_history=True),
+    )
+    assert len({source.name for source in sources}) == len(sources)
+    assert CandidateList().name == "uniform" and CandidateList(path, "hard").name == "lists-hard"
+    scenarios = (Scenario.parse("P1,I0,T3"),)
+    Plan(scenarios, sources)
+    with pytest.raises(UsageError, match="both be called lists in the report"):
+        Plan(scenarios, (CandidateList(path), CandidateList(Path("other/lists.parquet"))))
+
+
 def test_only_reranking_is_measured(dataset: Dataset) -> None:
     with pytest.raises(UsageError, match="write T3"):
         make(dataset, "P1,I0,T2")

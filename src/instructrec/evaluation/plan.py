@@ -28,6 +28,9 @@ class Plan:
         seed: Seeds negatives, draws and bootstrap samples.
         spread_users: Validation requests on which templates are measured where the model does not
             bring what they reached; 0 leaves that out.
+
+    Raises:
+        UsageError: Two lists of candidates have one name, so that their rows would get mixed up.
     """
 
     scenarios: tuple[Scenario, ...]
@@ -36,6 +39,14 @@ class Plan:
     limit: int | None = None
     seed: int = 0
     spread_users: int = SPREAD_USERS
+
+    def __post_init__(self) -> None:
+        names = [source.name for source in self.candidates]
+        if again := next((name for name in names if names.count(name) > 1), None):
+            raise UsageError(
+                f"two lists of candidates would both be called {again} in the report",
+                "Name each once, and files that are different differently",
+            )
 
     def singles(self) -> list[Scenario]:
         """Every single scenario, each once, in the order written."""

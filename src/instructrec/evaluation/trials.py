@@ -38,10 +38,15 @@ class CandidateList:
 
     @property
     def name(self) -> str:
-        """A short name: ``uniform``, or the file's with the strategy."""
-        if self.path is None:
-            return UNIFORM
-        return self.path.stem if self.strategy is None else f"{self.path.stem}-{self.strategy}"
+        """A short name: ``uniform``, or the file's with the strategy; then what is unusual."""
+        parts = [UNIFORM if self.path is None else self.path.stem]
+        if self.strategy is not None:
+            parts.append(self.strategy)
+        if self.first != NEGATIVES:
+            parts.append(str(self.first))
+        if self.drop_history:
+            parts.append("history-dropped")
+        return "-".join(parts)
 
     def describe(self, seed: int) -> str:
         """The candidates in one phrase."""
