@@ -107,5 +107,5 @@ def _stem(word: str) -> str:
     """A word without the endings that differ between a wish and a title (racing, racer, races)."""
     for ending in ("ings", "ing", "ers", "er", "es", "s", "e"):
         if word.endswith(ending) and len(word) - len(ending) >= 3:
-            return word[: -len(ending)]
+            return _stem(word[: -len(ending)])
     return word
