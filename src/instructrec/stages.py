@@ -26,6 +26,12 @@ SCENARIOS = ("P1,I0,T3", "P0,I1/I2,T3", "P1/P2,I1/I2,T3")
 TUNING_SHARE = 0.6
 """Share of a time budget that tuning gets; the rest goes to the other stages, evaluation above
 all."""
+REPORT_SHARE = 0.25
+"""Share of a time budget that the report may take."""
+LIST_SECONDS = 0.01
+"""What ranking one list of ten takes a small model on two cores, roughly; a report ranks each
+request by the tuned and by the untuned model."""
+FEWEST_REQUESTS = 200
 ENCODER = "minilm"
 
 
@@ -55,7 +61,8 @@ class RunConfig(BaseModel):
     fusion_users: int = Field(default=300, ge=10)
     """Validation requests of each scenario that the weights are fitted on, at most."""
     test_users: int | None = Field(default=None, ge=1)
-    """Test requests of each scenario, drawn at random; all when left out."""
+    """Test requests of each scenario, drawn at random; when left out, all, or under a budget as
+    many as it has room for."""
     spread_users: int = Field(default=200, ge=0)
     """Validation requests on which the templates are compared."""
     corpus: dict[str, Any] = Field(default_factory=dict)
@@ -71,6 +78,14 @@ class RunConfig(BaseModel):
         elif self.budget is not None:
             settings["budget"] = self.budget * TUNING_SHARE
         return settings
+
+    def requests(self) -> int | None:
+        """Test requests of each scenario; none for all."""
+        if self.test_users is not None or self.budget is None:
+            return self.test_users
+        singles = {one for text in self.scenarios for one in Scenario.parse(text).singles()}
+        room = self.budget * REPORT_SHARE / (2 * LIST_SECONDS * len(singles))
+        return max(int(room), FEWEST_REQUESTS)
 
 
 def imported(config: ImportConfig, progress: Progress = SILENT) -> Stage:
@@ -107,7 +122,7 @@ def stages_of(config: RunConfig, dataset: Stage, progress: Progress = SILENT) ->
     base = {"protocol": config.protocol.value, "dense": encoder_is_here()}
     measured = {
         "scenarios": list(config.scenarios),
-        "test_users": config.test_users,
+        "test_users": config.requests(),
         "spread_users": config.spread_users,
     }
     texts = {"annotations": config.annotations} if config.annotations else {}
@@ -245,6 +260,7 @@ def _fit_fusion(config: RunConfig, target: Path, *, progress: Progress) -> None:
         config.protocol,
         Corpus(run / "corpus").texts,
         users=config.fusion_users,
+        max_history=config.max_history,
         seed=config.seed,
     )
     pieces: dict[str, Scorer] = {
@@ -262,7 +278,7 @@ def _report(config: RunConfig, target: Path, *, progress: Progress) -> None:
         target.parent,
         [Scenario.parse(text) for text in config.scenarios],
         target,
-        limit=config.test_users,
+        limit=config.requests(),
         seed=config.seed,
         spread_users=config.spread_users,
         replace=True,
