@@ -12,7 +12,7 @@ from instructrec.backbones import Likelihoods
 from instructrec.errors import DataError
 from instructrec.instructions.corpus import Corpus
 from instructrec.instructions.templating import render
-from instructrec.tuning.choice import RULES, Rule, choose
+from instructrec.tuning.choice import PMI_WEIGHTS, RULES, Rule, choose
 from instructrec.tuning.validation import Panel, gather_panels, validate
 
 NULL = "nobody"
@@ -92,7 +92,9 @@ def test_the_rule_that_finds_the_targets_is_chosen(panels) -> None:
         # The target has the longer title: the better mean, the worse sum.
         return (-10.0, 10) if is_target(title) else (-4.0, 2)
 
-    assert choose(Told(by_mean), panels, NULL, 512).rule == Rule("mean")
+    choice = choose(Told(by_mean), panels, NULL, 512)
+    assert choice.rule == Rule("mean")
+    assert choice.pmi_weight in PMI_WEIGHTS
 
     def by_pmi(prompt: str, title: str) -> tuple[float, int]:
         # Others are likely anyway; only half of that must be taken off.
@@ -102,6 +104,7 @@ def test_the_rule_that_finds_the_targets_is_chosen(panels) -> None:
 
     choice = choose(Told(by_pmi), panels, NULL, 512)
     assert choice.rule == Rule("pmi", 0.5)
+    assert choice.pmi_weight == 0.5
     assert choice.null_prompt == NULL
 
 

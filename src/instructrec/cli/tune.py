@@ -121,7 +121,7 @@ def _told(made: Tuned) -> dict[str, Any]:
         "tokens": made.state.tokens,
         "best": made.state.best,
         "rule": made.choice.rule.name,
-        "pmi_weight": made.choice.rule.weight,
+        "pmi_weight": made.choice.pmi_weight,
         "scenarios": made.choice.chosen,
     }
 

@@ -54,12 +54,14 @@ class Choice:
         rule: The rule.
         templates: Scenario → template id.
         null_prompt: The text that stands for "without the user".
+        pmi_weight: The best weight for ``pmi``, for whoever asks for that rule though another won.
         tried: Scenario → template id → rule → HR@1 and NDCG@5 on validation requests.
     """
 
     rule: Rule
     templates: dict[str, str]
     null_prompt: str
+    pmi_weight: float
     tried: dict[str, dict[str, dict[str, dict[str, float]]]] = field(default_factory=dict)
 
     @property
@@ -109,7 +111,9 @@ def choose(
         }
     rule = max(RULES, key=lambda rule: _worth(tried, rule))
     templates = {scenario: _best(found, rule) for scenario, found in tried.items()}
-    return Choice(rule, templates, null_prompt, tried)
+    weights = [rule for rule in RULES if rule.name == "pmi"]
+    pmi = rule if rule in weights else max(weights, key=lambda rule: _worth(tried, rule))
+    return Choice(rule, templates, null_prompt, pmi.weight, tried)
 
 
 def null_likelihoods(

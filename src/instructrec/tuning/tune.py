@@ -213,7 +213,7 @@ class _Tuning:
         _save(self.backbone, folder)
         ScoringConfig(
             rule=choice.rule.name,
-            pmi_weight=choice.rule.weight,
+            pmi_weight=choice.pmi_weight,
             null_prompt=choice.null_prompt,
             templates=choice.templates,
             max_tokens=config.max_tokens,
