@@ -16,7 +16,7 @@ DAY = 86_400_000
 OPENED = 1_609_459_200_000
 """2021-01-01: the day of the first purchases, in milliseconds."""
 SPAN = 4 * 365 * DAY
-_APPEAL = 1.35
+_APPEAL = 1.45
 _FORMATTER = string.Formatter()
 _ROMAN = ("", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X")
 _SAYS_TRAIT = 0.25
