@@ -229,6 +229,19 @@ def test_rows_of_different_lists_never_share_a_folder() -> None:
         Plan(scenarios, (CandidateList(path), CandidateList(Path("other/lists.parquet"))))
 
 
+def test_a_history_is_as_long_as_it_was_in_the_corpus(dataset: Dataset) -> None:
+    plan = Plan((Scenario.parse("P1,I0,T3"),))
+    for most in (3, 20):
+        world = World(dataset, Protocol.LEAVE_ONE_OUT, NO_TEXTS, most)
+        (trial,), _ = gather(world, plan)
+        longest = max(len(one.preference.history) for one in trial.requests.instructions)
+        assert longest == min(most - 1, 5)
+        asked = validation_trial(world, plan, Scenario.parse("P1,I0,T3"))
+        assert asked is not None
+        longest = max(len(one.preference.history) for one in asked.requests.instructions)
+        assert longest == min(most - 1, 4)
+
+
 def test_only_reranking_is_measured(dataset: Dataset) -> None:
     with pytest.raises(UsageError, match="write T3"):
         make(dataset, "P1,I0,T2")

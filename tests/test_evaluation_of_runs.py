@@ -16,7 +16,7 @@ from instructrec.data.dataset import Dataset, Tables, write_tables
 from instructrec.data.splits import Protocol
 from instructrec.errors import UsageError
 from instructrec.evaluation import CandidateList, Report, evaluate_model, evaluate_run
-from instructrec.folders import new_folder, read_manifest, write_json
+from instructrec.folders import new_folder, read_manifest, sha256, write_json
 from instructrec.instructions.annotations import ANNOTATION_SCHEMA
 from instructrec.instructions.schema import Scenario
 from instructrec.instructions.templating import TemplateBank
@@ -240,6 +240,40 @@ def test_what_saw_test_rows_is_never_evaluated(run: Path, tmp_path: Path) -> Non
     write_json(disguised / "retrievers" / "manifest.json", {**manifest, "serving": True})
     with pytest.raises(UsageError, match="fitted on all rows"):
         evaluate_run(disguised, [HISTORY], tmp_path / "report")
+
+
+@pytest.mark.parametrize("name", ["corpus", "model", "retrievers"])
+def test_what_was_made_from_another_dataset_is_refused(
+    run: Path, tmp_path: Path, name: str
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    path = tmp_path / "run" / name / "manifest.json"
+    for made_from, refused in ((sha256(run / "dataset" / "manifest.json"), False), ("0", True)):
+        manifest = json.loads(path.read_text())
+        write_json(path, {**manifest, "inputs": {"dataset": made_from}})
+        if refused:
+            with pytest.raises(UsageError, match=f"{name} was not made from"):
+                evaluate_run(tmp_path / "run", [HISTORY], tmp_path / "refused")
+        else:
+            evaluate_run(tmp_path / "run", [HISTORY], tmp_path / "r", limit=2, spread_users=0)
+
+
+def test_a_run_is_asked_with_histories_as_long_as_its_corpus_has_them(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths = []
+    score = Popularity.score
+
+    def watching(self, instructions, candidates):
+        lengths.extend(len(one.preference.history) for one in instructions)
+        return score(self, instructions, candidates)
+
+    monkeypatch.setattr(Popularity, "score", watching)
+    shutil.copytree(run, tmp_path / "run")
+    path = tmp_path / "run" / "corpus" / "manifest.json"
+    write_json(path, {**json.loads(path.read_text()), "settings": {"max_history": 3}})
+    evaluate_run(tmp_path / "run", [HISTORY], tmp_path / "r", limit=5, spread_users=0)
+    assert set(lengths) == {2}
 
 
 def test_a_folder_that_is_no_run_is_told_apart(run: Path, tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ import numpy as np
 from instructrec.data.dataset import Dataset
 from instructrec.data.splits import Protocol
 from instructrec.errors import DataError, UsageError
-from instructrec.evaluation.trials import CandidateList, make_trial
+from instructrec.evaluation.trials import CandidateList, Trial, make_trial
 from instructrec.instructions.annotations import Annotations
+from instructrec.instructions.requests import MAX_HISTORY
 from instructrec.instructions.schema import Scenario
 from instructrec.protocols import SILENT, Progress, Scorer, Scores
 from instructrec.ranking.fusion import Piece, fit_fusion, fusion_content
@@ -36,6 +37,7 @@ class Grounds:
         texts: Preferences and intentions.
         users: Validation requests of each single scenario, at most.
         held_out: Users that no choice may look at.
+        max_history: Items a sequence has at most, target included.
         seed: Seeds negatives and the draw of requests.
     """
 
@@ -44,6 +46,7 @@ class Grounds:
     texts: Annotations
     users: int = 300
     held_out: Collection[str] = ()
+    max_history: int = MAX_HISTORY
     seed: int = 0
 
 
@@ -108,7 +111,7 @@ def _scores(
     return {name: np.concatenate(found) for name, found in parts.items() if found}
 
 
-def _trial(grounds: Grounds, scenario: Scenario) -> Any:
+def _trial(grounds: Grounds, scenario: Scenario) -> Trial | None:
     """Validation requests with uniform negatives, or none where no request can be made."""
     users = None
     if grounds.held_out:
@@ -124,6 +127,7 @@ def _trial(grounds: Grounds, scenario: Scenario) -> Any:
             split="validation",
             users=users,
             limit=grounds.users,
+            max_history=grounds.max_history,
             seed=grounds.seed,
         )
     except UsageError:

@@ -17,6 +17,7 @@ from instructrec.evaluation.trials import CandidateList, Trial, make_trial
 from instructrec.evaluation.writing import write_report
 from instructrec.folders import Draft, write_json
 from instructrec.instructions.annotations import Annotations
+from instructrec.instructions.requests import MAX_HISTORY
 from instructrec.instructions.schema import Scenario
 from instructrec.protocols import SILENT, Progress
 
@@ -29,11 +30,13 @@ class World:
         dataset: Items, interactions, splits.
         protocol: How targets are set apart.
         texts: Preferences and intentions.
+        max_history: Items a sequence has at most, target included.
     """
 
     dataset: Dataset
     protocol: Protocol
     texts: Annotations
+    max_history: int = MAX_HISTORY
 
 
 def gather(world: World, plan: Plan, progress: Progress = SILENT) -> tuple[list[Trial], list[str]]:
@@ -70,6 +73,7 @@ def _trial(world: World, plan: Plan, scenario: Scenario, source: CandidateList) 
         source,
         users=plan.users,
         limit=plan.limit,
+        max_history=world.max_history,
         seed=plan.seed,
     )
 
@@ -94,6 +98,7 @@ def validation_trial(world: World, plan: Plan, scenario: Scenario) -> Trial | No
             split="validation",
             users=users,
             limit=plan.spread_users,
+            max_history=world.max_history,
             seed=plan.seed,
         )
     except UsageError:

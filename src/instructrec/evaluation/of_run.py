@@ -18,8 +18,9 @@ from instructrec.evaluation.plan import SPREAD_USERS, Plan
 from instructrec.evaluation.report import LM, Report, Spread
 from instructrec.evaluation.templates import known_spread, measure_spread, with_templates
 from instructrec.evaluation.trials import CandidateList, Trial
-from instructrec.folders import MANIFEST, new_folder, read_manifest
+from instructrec.folders import MANIFEST, new_folder, read_manifest, sha256
 from instructrec.instructions.annotations import ANNOTATION_SCHEMA, Annotations
+from instructrec.instructions.requests import MAX_HISTORY
 from instructrec.instructions.schema import Scenario
 from instructrec.protocols import SILENT, Progress
 
@@ -89,10 +90,13 @@ def evaluate_run(
     chosen = same_protocol(manifests["model"], run / "model", protocol)
     same_protocol(manifests["corpus"], run / "corpus", chosen)
     _check_retrievers(run / "retrievers", chosen)
+    for name in ("corpus", "model", "retrievers"):
+        _check_dataset(run / name, run / "dataset")
     world = World(
         Dataset(run / "dataset"),
         chosen,
         Annotations.of(pl.read_parquet(run / "corpus" / "annotations.parquet")),
+        manifests["corpus"].get("settings", {}).get("max_history", MAX_HISTORY),
     )
     trials, notes = gather(world, plan, progress)
     inputs = {name: run / name for name in _STAGES}
@@ -271,6 +275,18 @@ def _check_retrievers(folder: Path, protocol: Protocol) -> None:
             "Fit it again on training rows by instructrec build",
         )
     same_protocol(manifest, folder, protocol)
+
+
+def _check_dataset(folder: Path, dataset: Path) -> None:
+    """Refuse what was made from another dataset, whose splits may be others as well."""
+    if not folder.is_dir():
+        return
+    made_from = read_manifest(folder).get("inputs", {}).get("dataset")
+    if made_from is not None and made_from != sha256(dataset / MANIFEST):
+        raise UsageError(
+            f"{folder} was not made from {dataset}, so that it may have seen test rows of it",
+            "Make it anew from this dataset",
+        )
 
 
 def _texts(data: Dataset, protocol: Protocol, plan: Plan, progress: Progress) -> pl.DataFrame:

@@ -10,7 +10,7 @@ from instructrec.data.dataset import Dataset
 from instructrec.data.splits import Protocol
 from instructrec.errors import UsageError
 from instructrec.instructions.annotations import Annotations
-from instructrec.instructions.requests import Requests, make_requests
+from instructrec.instructions.requests import MAX_HISTORY, Requests, make_requests
 from instructrec.instructions.schema import Scenario
 from instructrec.negatives import from_candidates_file, listed_users, sample_negatives
 from instructrec.protocols import Rows
@@ -100,6 +100,7 @@ def make_trial(
     split: str = "test",
     users: Collection[str] | None = None,
     limit: int | None = None,
+    max_history: int = MAX_HISTORY,
     seed: int = 0,
 ) -> Trial:
     """Gather the requests of a scenario and give each its candidates.
@@ -113,6 +114,7 @@ def make_trial(
         split: ``validation`` or ``test``.
         users: Only these users' requests.
         limit: At most so many requests, drawn at random.
+        max_history: Items a sequence has at most, target included.
         seed: Seeds negatives and the draw of ``limit``.
 
     Raises:
@@ -127,7 +129,15 @@ def make_trial(
         listed = listed_users(source.path, source.strategy)
         users = listed if users is None else listed & set(users)
     requests = make_requests(
-        dataset, protocol, split, scenario, texts, limit=limit, users=users, seed=seed
+        dataset,
+        protocol,
+        split,
+        scenario,
+        texts,
+        max_history=max_history,
+        limit=limit,
+        users=users,
+        seed=seed,
     )
     if source.path is None:
         drawn = sample_negatives(
