@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from instructrec.backbones import Backbone, likelihoods
+from instructrec.backbones import Backbone, likelihoods, load
+from instructrec.backbones.unshared import UnsharedMemory
 
 from .conftest import TITLES, history, plain_sum
+
+Make = Callable[[str], Path]
 
 
 def _check(backbone: Backbone, prompts: list, lists: list[list[list[int]]]) -> None:
@@ -108,6 +114,13 @@ def test_a_prompt_of_two_thousand_tokens_is_scored(own: Backbone) -> None:
     _check(own, prompt, [own.candidate_ids(["Garden Hose"])])
 
 
+def test_a_prompt_beyond_the_positions_of_a_model_is_cut(make_checkpoint: Make) -> None:
+    backbone = load(make_checkpoint("gpt2"))
+    (prompt,) = backbone.prompt_ids(["word " * 3000], max_tokens=4000)
+    assert len(prompt) == 1024 - 256
+    _check(backbone, [prompt], [backbone.candidate_ids(["Garden Hose"])])
+
+
 def test_no_prompts_and_no_candidates_give_nothing(own: Backbone) -> None:
     assert own.token_log_likelihoods([], []) == []
     (found,) = own.token_log_likelihoods(own.prompt_ids(["alone"]), [[]])
@@ -136,21 +149,14 @@ def test_constrained_equals_a_renormalised_walk(own: Backbone) -> None:
         assert abs(value - expected) < 1e-4
 
 
-def test_models_of_sliding_attention_read_long_prompts_unshared(
-    make_checkpoint, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from instructrec.backbones import load
-    from instructrec.backbones.unshared import UnsharedMemory
-
+def test_models_of_sliding_attention_read_long_prompts_unshared(make_checkpoint: Make) -> None:
     backbone = load(make_checkpoint("mistral"))
     prompts, lists = _world(backbone)
     assert isinstance(backbone.read(prompts), UnsharedMemory)
     _check(backbone, prompts, lists)
 
 
-def test_what_cannot_share_a_prompt_is_still_exact(make_checkpoint) -> None:
-    from instructrec.backbones import load
-
+def test_what_cannot_share_a_prompt_is_still_exact(make_checkpoint: Make) -> None:
     backbone = load(make_checkpoint("gpt2"))
     assert backbone.can_share
     backbone.can_share = False

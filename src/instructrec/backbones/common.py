@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from instructrec.backbones._quiet import quiet
 from instructrec.backbones.base import (
+    MAX_CANDIDATE_TOKENS,
     MAX_TOKENS,
     EncodedExample,
     Family,
@@ -51,8 +52,15 @@ class Language:
         self, prompts: Sequence[Prompt | str], max_tokens: int = MAX_TOKENS, asks: str = "item"
     ) -> list[list[int]]:
         """See `base.Backbone.prompt_ids`."""
-        is_title = asks in TITLE_FORMS
+        is_title, max_tokens = asks in TITLE_FORMS, self._room(max_tokens)
         return [self.codec.prompt(prompt, max_tokens, is_title).prompt for prompt in prompts]
+
+    def _room(self, max_tokens: int) -> int:
+        """``max_tokens``, or as many as the positions of a causal model leave for a prompt."""
+        positions = getattr(self.model.config, "max_position_embeddings", None)
+        if self.family == "seq2seq" or positions is None:
+            return max_tokens
+        return min(max_tokens, max(int(positions) - MAX_CANDIDATE_TOKENS, 16))
 
     def candidate_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """See `base.Backbone.candidate_ids`."""
@@ -107,6 +115,7 @@ class Language:
         self, rendered: Prompt | str, response: str, max_tokens: int, asks: str
     ) -> EncodedExample:
         """Prompt and response ids of one example, the response cut to half of ``max_tokens``."""
+        max_tokens = self._room(max_tokens)
         target = self.codec.responses([response], max_tokens=max(max_tokens // 2, 2))[0]
         room = max_tokens - (len(target) if self.family == "causal" else 0)
         return replace(self.codec.prompt(rendered, room, asks in TITLE_FORMS), response=target)

@@ -23,6 +23,8 @@ from instructrec.ranking.scoring import SCORING, ScoringConfig
 Floats = NDArray[np.float64]
 
 _YES_NO = ("Yes", "No")
+_BATCH = 1024
+"""Instructions whose texts and ids are held at once; bounds the memory of long evaluations."""
 
 
 class Ranker:
@@ -127,6 +129,13 @@ class Ranker:
 
     def score(self, instructions: Sequence[Instruction], candidates: Rows) -> Scores:
         """See `protocols.Scorer.score`."""
+        parts = [
+            self._score(instructions[start : start + _BATCH], candidates[start : start + _BATCH])
+            for start in range(0, len(instructions), _BATCH)
+        ]
+        return np.concatenate([np.zeros((0, candidates.shape[1]), np.float32), *parts])
+
+    def _score(self, instructions: Sequence[Instruction], candidates: Rows) -> Scores:
         scores = np.where(candidates >= 0, 0.0, -np.inf).astype(np.float32)
         asked = [self._render(_reranking(one)) for one in instructions]
         lines = [line for line, rendered in enumerate(asked) if rendered is not None]
