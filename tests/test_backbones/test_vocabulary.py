@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
@@ -52,3 +54,14 @@ def test_the_number_that_starts_a_line_is_one_token() -> None:
 def test_only_our_tokenizers_count_as_ours(tokenizer: Any) -> None:
     assert is_own(tokenizer)
     assert not is_own(foreign_tokenizer())
+
+
+@pytest.mark.shared
+def test_every_real_title_comes_back(tokenizer: Any, shared_data: Path) -> None:
+    backend = tokenizer.backend_tokenizer
+    backend.encode_special_tokens = True
+    for path in sorted(shared_data.glob("*/items.parquet")):
+        titles = pl.read_parquet(path, columns=["title"])["title"].drop_nulls().to_list()
+        codes = backend.encode_batch([f" {title}" for title in titles], add_special_tokens=False)
+        read = backend.decode_batch([code.ids for code in codes])
+        assert read == [f" {title}" for title in titles]
