@@ -33,6 +33,8 @@ LIST_SECONDS = 0.01
 request by the tuned and by the untuned model."""
 FEWEST_REQUESTS = 200
 ENCODER = "minilm"
+_CHOOSING = ("model", "fusion.json")
+"""Stages that choose something on validation requests."""
 
 
 class RunConfig(BaseModel):
@@ -65,10 +67,24 @@ class RunConfig(BaseModel):
     many as it has room for."""
     spread_users: int = Field(default=200, ge=0)
     """Validation requests on which the templates are compared."""
+    held_out_users: Path | None = None
+    """A file of users that no choice (early stopping, templates, rule, weights) may look at."""
     corpus: dict[str, Any] = Field(default_factory=dict)
     """Further settings of `instructrec.instructions.builder.CorpusConfig`."""
     tuning: dict[str, Any] = Field(default_factory=dict)
     """Further settings of `instructrec.tuning.config.TuneConfig`."""
+
+    def held_out(self) -> frozenset[str]:
+        """The users that no choice may look at.
+
+        Raises:
+            UsageError: There is no such file, or it has no column user_id.
+        """
+        if self.held_out_users is None:
+            return frozenset()
+        from instructrec.evaluation.plan import users_of
+
+        return users_of(self.held_out_users)
 
     def tune_settings(self) -> dict[str, Any]:
         """Settings of tuning."""
@@ -157,8 +173,16 @@ def stages_of(config: RunConfig, dataset: Stage, progress: Progress = SILENT) ->
         files=texts,
         seed=config.seed,
     )
+    held = {"held_out": config.held_out_users} if config.held_out_users else {}
     rest = [
-        Stage(name, settings, partial(make, config, progress=progress), after, seed=config.seed)
+        Stage(
+            name,
+            settings,
+            partial(make, config, progress=progress),
+            after,
+            files=held if name in _CHOOSING else {},
+            seed=config.seed,
+        )
         for name, settings, make, after in plan
     ]
     return [dataset, corpus, *rest]
@@ -204,6 +228,7 @@ def _tune(config: RunConfig, target: Path, *, progress: Progress) -> None:
         Corpus(run / "corpus"),
         target,
         TuneConfig(**config.tune_settings()),
+        held_out=config.held_out(),
         replace=True,
         progress=progress,
     )
@@ -260,6 +285,7 @@ def _fit_fusion(config: RunConfig, target: Path, *, progress: Progress) -> None:
         config.protocol,
         Corpus(run / "corpus").texts,
         users=config.fusion_users,
+        held_out=config.held_out(),
         max_history=config.max_history,
         seed=config.seed,
     )

@@ -11,6 +11,8 @@ import pytest
 from instructrec.cli.app import run as command
 from instructrec.folders import read_json, read_manifest
 
+FREE = 8
+"""Users that choices may look at."""
 STAGES = [
     "dataset",
     "corpus",
@@ -42,7 +44,10 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "rating",
         "review",
     ).collect().write_csv(folder / "log.csv")
+    users = tables.interactions.select("user_id").unique().sort("user_id").collect()
+    users.head(-FREE).write_csv(folder / "held.csv")
     settings = {
+        "held_out_users": str(folder / "held.csv"),
         "steps": 6,
         "test_users": 20,
         "fusion_users": 10,
@@ -91,6 +96,14 @@ def _stop(*args: object, **named: object) -> None:
 def test_one_command_makes_every_stage_and_goes_on_where_it_stopped(built: Path):
     assert sorted(read_json(built / "run.json")) == sorted(STAGES)
     assert read_manifest(built / "dataset")["rows"]["items"] == 80
+
+
+def test_users_who_are_held_out_decide_nothing(logs: Path, built: Path):
+    users = pl.read_csv(logs / "log.csv")["uid"].n_unique()
+    assert read_manifest(built / "model")["settings"]["held_out"]["users"] == users - FREE
+    requests = read_json(built / "fusion.json")["validation_requests"]
+    # ⟨P1,I0,T3⟩ and ⟨P2,I0,T3⟩; of all users there would be ten requests each.
+    assert 0 < requests["P,I0"] <= 2 * FREE < 2 * 10
 
 
 def test_a_finished_run_is_only_looked_at(logs: Path, built: Path, capfd):

@@ -66,6 +66,14 @@ def build(
     test_users: Annotated[
         int | None, typer.Option(min=1, help="Test requests of each scenario, drawn at random.")
     ] = None,
+    held_out_users: Annotated[
+        File,
+        typer.Option(
+            help="Users whose validation requests no choice may look at: ids, or a table with a "
+            "column user_id.",
+            metavar="FILE",
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seeds everything.")] = None,
     config: Annotated[
         File,
@@ -92,6 +100,7 @@ def build(
         "budget": None if budget is None else parse_seconds(budget),
         "steps": steps,
         "test_users": test_users,
+        "held_out_users": held_out_users,
         "seed": seed,
     }
     from instructrec.build import run_stages
@@ -114,6 +123,7 @@ def build(
         max_rejected=max_rejected,
         seed=settings.seed,
     )
+    settings.held_out()
     open_readers(source)  # A wrong path or column is told before anything is made.
     progress = make_progress()
     made = run_stages(out, stages_of(settings, imported(source, progress), progress), progress)

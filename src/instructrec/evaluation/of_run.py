@@ -120,7 +120,7 @@ def evaluate_run(
             field.contestants,
             seed=plan.seed,
             spreads=spreads,
-            notes=[*notes, *missing, _SAME_ROWS],
+            notes=[*notes, *missing, *_looked_at(manifests["model"], plan), _SAME_ROWS],
             between=field.forget,
             progress=progress,
         )
@@ -177,7 +177,8 @@ def evaluate_model(
         spread_users,
     )
     refuse_serving(Path(model))
-    chosen, note = _model_protocol(model, protocol)
+    known = read_manifest(Path(model), "model") if (Path(model) / MANIFEST).is_file() else None
+    chosen, note = _model_protocol(model, known, protocol)
     data = Dataset(dataset)
     texts = annotations if annotations is not None else _texts(data, chosen, plan, progress)
     world = World(data, chosen, Annotations.of(texts))
@@ -199,7 +200,7 @@ def evaluate_model(
             [Contestant(LM, "ours", EVERYTHING, ranker)],
             seed=plan.seed,
             spreads=spreads,
-            notes=[*notes, *note],
+            notes=[*notes, *note, *_looked_at(known, plan)],
             progress=progress,
         )
 
@@ -249,10 +250,25 @@ def _check_is_run(run: Path) -> None:
             )
 
 
-def _model_protocol(model: Path | str, wanted: Protocol | str | None) -> tuple[Protocol, list[str]]:
+def _looked_at(manifest: Mapping[str, Any] | None, plan: Plan) -> list[str]:
+    """A line where a model's choices looked at validation requests of users named for the test."""
+    if manifest is None or not plan.tested_users():
+        return []
+    if manifest.get("settings", {}).get("held_out", {}).get("users"):
+        return []
+    return [
+        "Early stopping, templates and weights were chosen on validation requests of all users, "
+        "those named for this test among them (never on their test rows); --held-out-users of "
+        "build and tune keeps them out."
+    ]
+
+
+def _model_protocol(
+    model: Path | str, manifest: Mapping[str, Any] | None, wanted: Protocol | str | None
+) -> tuple[Protocol, list[str]]:
     """The protocol to ask a model under, and what a reader must know of the model."""
-    if (Path(model) / MANIFEST).is_file():
-        return same_protocol(read_manifest(Path(model), "model"), Path(model), wanted), []
+    if manifest is not None:
+        return same_protocol(manifest, Path(model), wanted), []
     note = f"{model} was not tuned here: what it has seen before is not known."
     return Protocol.parse(wanted or Protocol.LEAVE_ONE_OUT), [note]
 

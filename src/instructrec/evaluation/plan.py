@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from instructrec.errors import UsageError
 from instructrec.evaluation.trials import CandidateList
 from instructrec.instructions.schema import Scenario
@@ -97,10 +99,24 @@ def read_users(text: str | None) -> tuple[frozenset[str] | None, int | None]:
     path = Path(text)
     if not path.is_file():
         raise UsageError(f"{text!r} is neither a number of users nor a file", "Check --users")
+    return users_of(path), None
+
+
+def users_of(path: Path) -> frozenset[str]:
+    """The user ids in a file.
+
+    Args:
+        path: One user id a line, or Parquet, CSV, TSV or JSON lines with a column user_id.
+
+    Raises:
+        UsageError: There is no such file, or it has no column user_id.
+    """
+    if not path.is_file():
+        raise UsageError(f"there is no file {path}", "Check the path")
     if path.suffix.casefold() in TABLES:
         frame = read_table(path)
         if "user_id" not in frame.columns:
             raise UsageError(f"{path} has no column 'user_id'", "Name it so")
-        return frozenset(str(user_id) for user_id in frame["user_id"].to_list()), None
+        return frozenset(frame["user_id"].cast(pl.String).drop_nulls().to_list())
     lines = path.read_text(encoding="utf-8").splitlines()
-    return frozenset(line.strip() for line in lines if line.strip()), None
+    return frozenset(line.strip() for line in lines if line.strip())
