@@ -84,6 +84,7 @@ def load_retrievers(
     from instructrec.retrieval.lexical import Lexical
     from instructrec.retrieval.neighbours import ItemNeighbours
     from instructrec.retrieval.popularity import Popularity
+    from instructrec.retrieval.said import Said
     from instructrec.retrieval.shared import SharedWords
 
     read_manifest(folder, KIND)
@@ -94,7 +95,7 @@ def load_retrievers(
         found["neighbours"] = ItemNeighbours.load(folder / "neighbours", catalogue)
     if (folder / "lexical").is_dir():
         lexical = Lexical.load(folder / "lexical", catalogue)
-        found |= {"lexical": lexical, "shared": SharedWords(lexical)}
+        found |= {"lexical": Said(lexical), "shared": SharedWords(lexical)}
     if (folder / "dense").is_dir():
         found |= _load_dense(folder / "dense", catalogue, progress)
     return found
