@@ -229,10 +229,13 @@ class Recommender:
         if evidence == "all":
             return self.fusion.score(instructions, rows)
         # The language model cannot speak where nothing is known; popularity stands in there.
-        told = [number for number, one in enumerate(instructions) if _something_known(one)]
-        scores = self.fusion.score(instructions, rows)
-        if told:
-            scores[told] = self.lm.score([instructions[number] for number in told], rows[told])
+        is_told = np.array([_something_known(one) for one in instructions], dtype=np.bool_)
+        scores = np.empty(rows.shape, dtype=np.float32)
+        for scorer, chosen in ((self.lm, is_told), (self.fusion, ~is_told)):
+            numbers = np.flatnonzero(chosen).tolist()
+            if numbers:
+                asked = [instructions[number] for number in numbers]
+                scores[numbers] = scorer.score(asked, rows[numbers])
         return scores
 
     def _pools(self, asked: Sequence[Asked], size: int) -> Rows:

@@ -179,6 +179,29 @@ def test_many_users_get_what_each_would_get_alone(recommender):
         assert rows["rank"].to_list() == list(range(1, len(alone) + 1))
 
 
+def test_many_users_are_ranked_by_the_language_model_alone_where_it_has_something_to_go_by(
+    recommender, monkeypatch
+):
+    read: list[str | None] = []
+    score = recommender.lm.score
+
+    def counting(instructions, candidates):
+        read.extend(one.user_id for one in instructions)
+        return score(instructions, candidates)
+
+    monkeypatch.setattr(recommender.lm, "score", counting)
+    frame = recommender.recommend_many(["ann", "zoe", "bob"], k=2, evidence="lm")
+    # Once each: the fused score, which reads it too, is not needed for them.
+    assert read == ["ann", "bob"]
+    for user in ("ann", "bob"):
+        alone = recommender.recommend(user=user, k=2, evidence="lm")
+        rows = frame.filter(frame["user_id"] == user)
+        assert rows["item_id"].to_list() == [item.item_id for item in alone.items]
+    stranger = recommender.recommend(user="zoe", k=2)
+    rows = frame.filter(frame["user_id"] == "zoe")
+    assert rows["item_id"].to_list() == [item.item_id for item in stranger.items]
+
+
 def test_no_users_give_no_rows(recommender):
     assert recommender.recommend_many([], k=3).height == 0
 
