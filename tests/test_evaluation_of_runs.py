@@ -165,6 +165,18 @@ def test_a_run_is_measured_beside_every_rival_on_the_same_requests(
     assert any("minilm" in note for note in report.notes)
 
 
+def test_evidence_that_is_weighed_but_not_here_is_told(run: Path, tmp_path: Path) -> None:
+    whole = evaluate_run(run, [HISTORY], tmp_path / "whole", limit=2, spread_users=0)
+    shutil.copytree(run, tmp_path / "run")
+    content = json.loads((run / "fusion.json").read_text())
+    content["P,I0"] |= {"dense": {"weight": 1.0, "scale": 1.0}}
+    content["P,I0"] |= {"similar": {"weight": 0.0, "scale": 1.0}}
+    write_json(tmp_path / "run" / "fusion.json", content)
+    less = evaluate_run(tmp_path / "run", [HISTORY], tmp_path / "less", limit=2, spread_users=0)
+    assert any("go without dense, which" in note for note in less.notes)
+    assert not any("go without" in note for note in whole.notes)
+
+
 def test_users_and_lists_of_a_file_choose_who_is_asked(run: Path, tmp_path: Path) -> None:
     path = tmp_path / "hard.csv"
     lines = [f"u{user:02},{' '.join(f'i{item:02}' for item in range(12))}" for user in range(12)]

@@ -66,8 +66,26 @@ def gather_field(run: Path, world: World, ranker: Ranker, seed: int) -> tuple[Fi
         without = Fusion.load(run / "fusion.json", pieces, without_lm=True)
         field.append(Contestant(without.name, "rival", EVERYTHING, without))
         fused = Fusion.load(run / "fusion.json", pieces)
+        notes += _missing_pieces(fused)
         ours.append(Contestant(fused.name, "ours", EVERYTHING, fused))
     return Field([*field, *ours], memories), notes
+
+
+def _missing_pieces(fused: Fusion) -> list[str]:
+    """A line where the fused rows go without evidence that their weights were fitted with."""
+    weighed = {
+        name
+        for pieces in fused.weights.values()
+        for name, piece in pieces.items()
+        if piece.weight > 0
+    }
+    missing = sorted(weighed - set(fused.pieces))
+    if not missing:
+        return []
+    return [
+        f"The fused rows go without {', '.join(missing)}, which the weights were fitted with and "
+        "which is not here (minilm: instructrec models pull minilm)."
+    ]
 
 
 def _untuned(model: Path, ranker: Ranker) -> Scorer:
