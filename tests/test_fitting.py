@@ -139,3 +139,27 @@ def test_the_same_grounds_give_the_same_weights(
     ]
     assert found[0] == found[1]
     assert found[0]["validation_requests"] == dict.fromkeys(KINDS, 15)
+
+
+def test_queries_of_validation_items_are_weighed_and_no_others(
+    dataset: Dataset, texts: Annotations, tmp_path: Path
+) -> None:
+    ids = dataset.catalogue.item_ids
+    queries = pl.DataFrame(
+        {
+            "query_id": [f"q{item}" for item in ids],
+            "text": ["a blue thing for my friend"] * ITEMS,
+            "item_id": ids,
+            "relevance": [1.0] * ITEMS,
+        }
+    )
+    with new_folder(tmp_path / "d", "dataset", command="test") as draft:
+        items, events = dataset.catalogue.items.lazy(), dataset.interactions
+        write_tables(draft, Tables(items, events, queries.lazy(), clock="order"))
+    asked = Dataset(tmp_path / "d")
+    watching = Watching("a", 0.5)
+    with_queries = fit_run(grounds(asked, texts), {"a": watching}, {})["validation_requests"]
+    without = fit_run(grounds(dataset, texts), {"a": Watching("a", 0.5)}, {})["validation_requests"]
+    split = asked.split("items").items.filter(pl.col("split") == "validation")
+    assert with_queries["P0,I"] == without["P0,I"] + split.height
+    assert with_queries["P,I"] == without["P,I"]

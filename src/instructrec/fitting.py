@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import contextlib
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,37 +99,42 @@ def _scores(
     """Scores of each piece on the requests of all these scenarios, the target in column 0."""
     parts: dict[str, list[Scores]] = {name: [] for name in pieces}
     for scenario in scenarios.singles():
-        trial = _trial(grounds, scenario)
-        if trial is None:
-            continue
-        instructions, rows = trial.requests.instructions, trial.candidates
-        for name, scorer in pieces.items():
-            starts = range(0, len(instructions), BLOCK)
-            parts[name] += [
-                scorer.score(instructions[start : start + BLOCK], rows[start : start + BLOCK])
-                for start in progress.track(starts, f"weighing {name} in {scenario}")
-            ]
+        for trial in _trials(grounds, scenario):
+            instructions, rows = trial.requests.instructions, trial.candidates
+            for name, scorer in pieces.items():
+                starts = range(0, len(instructions), BLOCK)
+                parts[name] += [
+                    scorer.score(instructions[start : start + BLOCK], rows[start : start + BLOCK])
+                    for start in progress.track(starts, f"weighing {name} in {scenario}")
+                ]
     return {name: np.concatenate(found) for name, found in parts.items() if found}
 
 
-def _trial(grounds: Grounds, scenario: Scenario) -> Trial | None:
-    """Validation requests with uniform negatives, or none where no request can be made."""
+def _trials(grounds: Grounds, scenario: Scenario) -> Iterator[Trial]:
+    """Validation requests with uniform negatives, none where no request can be made.
+
+    A teacher writes wishes from the catalogue's labels, so its words are nearer to the catalogue
+    than a stranger's. Where people's own queries are known, those of the validation items, which
+    no training row shows, are weighed as well.
+    """
     users = None
     if grounds.held_out:
         targets = grounds.dataset.split(grounds.protocol).targets("validation")
         users = set(targets.user_ids) - set(grounds.held_out)
-    try:
-        return make_trial(
-            grounds.dataset,
-            grounds.protocol,
-            scenario,
-            grounds.texts,
-            CandidateList(),
-            split="validation",
-            users=users,
-            limit=grounds.users,
-            max_history=grounds.max_history,
-            seed=grounds.seed,
-        )
-    except UsageError:
-        return None
+    protocols = [grounds.protocol]
+    if scenario.axes[0] == ("P0",) and grounds.dataset.queries is not None:
+        protocols = list(dict.fromkeys([grounds.protocol, Protocol.ITEMS]))
+    for protocol in protocols:
+        with contextlib.suppress(UsageError):
+            yield make_trial(
+                grounds.dataset,
+                protocol,
+                scenario,
+                grounds.texts,
+                CandidateList(),
+                split="validation",
+                users=users if protocol is grounds.protocol else None,
+                limit=grounds.users,
+                max_history=grounds.max_history,
+                seed=grounds.seed,
+            )

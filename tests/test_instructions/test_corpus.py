@@ -244,6 +244,15 @@ def test_a_scenario_without_data_says_what_is_missing(dataset: Dataset, tmp_path
     assert not (tmp_path / "c").exists()
 
 
+def test_queries_of_held_out_items_are_in_no_training_row(dataset: Dataset, corpus: Corpus) -> None:
+    split = dataset.split("items").items
+    trained = set(split.filter(pl.col("split") == "train")["item_id"])
+    asked = corpus.rows("train").filter(pl.col("query_id").is_not_null())
+    assert asked.height > 0
+    assert set(asked["item_id"]) <= trained
+    assert set(asked["intention_kind"]) == {"I2"}
+
+
 def test_requests_of_search_know_no_user(dataset: Dataset, corpus: Corpus) -> None:
     found = make_requests(
         dataset, corpus.protocol, "test", Scenario.parse("P0,I2,T3"), corpus.annotations

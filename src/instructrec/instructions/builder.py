@@ -321,19 +321,18 @@ class _RowMaker:
         return self.catalogue.rows(held_out.to_list())
 
     def _query_wants(self, split: str, foreign: NDArray[np.int64]) -> Iterator[_Want]:
-        queries = self.dataset.queries
         by_item = self.config.protocol is Protocol.ITEMS
-        if queries is None or (split != "train" and not by_item):
+        if split != "train" and not by_item:
             return
-        rows = relevant_queries(queries)
-        if by_item:
-            allowed = self.split.items.filter(pl.col("split") == split)
-            rows = rows.join(allowed, on="item_id", how="semi", maintain_order="left")
-        kinds = rows["kind"].to_list() if "kind" in rows.columns else ["I2"] * rows.height
+        # Whatever the protocol, queries are split by their items, so that some are left to fit on.
+        allowed = self.dataset.split(Protocol.ITEMS).items.filter(pl.col("split") == split)
+        rows = relevant_queries(self.dataset).join(
+            allowed, on="item_id", how="semi", maintain_order="left"
+        )
         targets = self.catalogue.rows(rows["item_id"])
         lists = self._lists(targets, [foreign] * rows.height, rows["query_id"].to_list())
         for query_id, text, kind, target, candidates in zip(
-            rows["query_id"], rows["text"], kinds, targets.tolist(), lists, strict=True
+            rows["query_id"], rows["text"], rows["kind"], targets.tolist(), lists, strict=True
         ):
             if not names_title(text, self.catalogue.titles[target]):
                 words = {kind: [text]}

@@ -21,6 +21,7 @@ from instructrec.instructions.schema import (
     Scenario,
     TaskForm,
 )
+from instructrec.instructions.wishes import Vocabulary, kind_of
 from instructrec.protocols import Rows
 
 MAX_HISTORY = 20
@@ -84,8 +85,8 @@ def make_requests(
     """Gather the requests of a scenario; whoever lacks a needed text is left out.
 
     Preferences in words are the overall view, vague intentions what the reviewer wants. Under the
-    item split a request without preference is made from each query of the split's items, or from
-    each such item where there are no queries.
+    item split a request without preference is made from each query of the split's items that is of
+    the scenario's kind (see `relevant_queries`), or from each such item where there are none.
 
     Args:
         dataset: Where targets, titles and queries come from.
@@ -220,26 +221,36 @@ def _asked(
     dataset: Dataset, chosen: set[str], kind: IntentionKind, annotations: Annotations
 ) -> list[tuple[str, str, str]]:
     """(key, item_id, text) of everything that is asked for the chosen items."""
+    queries = relevant_queries(dataset)
+    rows = queries.filter(pl.col("kind") == kind.value, pl.col("item_id").is_in(sorted(chosen)))
+    if not rows.is_empty():
+        return list(rows.select("query_id", "item_id", "text").iter_rows())
     if kind is IntentionKind.VAGUE:
         first: dict[str, str] = {}
         for (_, item_id), views in sorted(annotations.intentions.items()):
             if item_id in chosen and "what_i_want" in views:
                 first.setdefault(item_id, views["what_i_want"])
         return [(item_id, item_id, text) for item_id, text in sorted(first.items())]
-    queries = dataset.queries
-    if queries is not None:
-        rows = relevant_queries(queries).filter(pl.col("item_id").is_in(sorted(chosen)))
-        if not rows.is_empty():
-            return list(rows.select("query_id", "item_id", "text").iter_rows())
     texts = ((item_id, annotations.specific(None, item_id)) for item_id in sorted(chosen))
     return [(item_id, item_id, text) for item_id, text in texts if text]
 
 
-def relevant_queries(queries: pl.DataFrame) -> pl.DataFrame:
-    """One row a query: its most relevant item, the first by item_id among equals."""
-    relevant = queries.filter(pl.col("relevance").fill_null(1.0) > 0)
+def relevant_queries(dataset: Dataset) -> pl.DataFrame:
+    """Queries with their most relevant item, and whether they are vague or specific.
+
+    Returns:
+        query_id, text, item_id, kind; one row a query, in order of query_id, the first item by
+        item_id among equally relevant ones. Empty where the dataset has no queries.
+    """
+    columns = ("query_id", "text", "item_id", "kind")
+    if dataset.queries is None:
+        return pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
+    relevant = dataset.queries.filter(pl.col("relevance").fill_null(1.0) > 0)
     ordered = relevant.sort("query_id", pl.col("relevance").neg(), "item_id", nulls_last=True)
-    return ordered.unique("query_id", keep="first", maintain_order=True)
+    first = ordered.unique("query_id", keep="first", maintain_order=True)
+    vocabulary = Vocabulary.of(dataset.catalogue)
+    kinds = [kind_of(" ".join(text.split()), vocabulary).value for text in first["text"]]
+    return first.with_columns(pl.Series("kind", kinds, dtype=pl.String)).select(columns)
 
 
 def intention_of(

@@ -104,7 +104,7 @@ def parse_request(text: str, catalogue: Labels | Vocabulary) -> tuple[Intention,
     conditions += _labels(words, "brand", "==", vocabulary.brands, _BRAND_CUES)
     if vocabulary.has_stock and _STOCK.search(words):
         conditions.append(Condition("in_stock", "==", True))
-    kind = _kind(words, bool(conditions), vocabulary)
+    kind = kind_of(words, vocabulary, limited=bool(conditions))
     return Intention(words, kind), Filters(tuple(conditions))
 
 
@@ -181,7 +181,14 @@ def _mentioned(lowered: str, labels: dict[str, str]) -> list[str]:
     return sorted(variant for variant in variants if variant in labels)
 
 
-def _kind(words: str, limited: bool, vocabulary: Vocabulary) -> IntentionKind:
+def kind_of(words: str, vocabulary: Vocabulary, *, limited: bool = False) -> IntentionKind:
+    """Whether words are a vague wish or a specific one (see `parse_request`).
+
+    Args:
+        words: Not empty.
+        vocabulary: The catalogue's labels.
+        limited: Whether they hold a limit.
+    """
     if _FIRST_PERSON.search(words):
         return IntentionKind.VAGUE
     specific = limited or len(words.split()) <= 5 or _all_labels(words, vocabulary)
