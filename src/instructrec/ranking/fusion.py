@@ -27,8 +27,8 @@ from instructrec.protocols import Rows, Scorer, Scores
 KNOWN = ("P,I0", "P0,I", "P,I")
 """The kinds of request that have weights of their own (`Instruction.known`)."""
 WITHOUT_LM = "without_lm"
-COUNTS = frozenset({"popularity", "neighbours"})
-"""Pieces that count things: their logarithm is what adds up with the others."""
+COUNTS = frozenset({"popularity", "neighbours", "shared"})
+"""Pieces that add up things without a bound: their logarithm is what adds up with the others."""
 L2 = 1e-3
 
 
