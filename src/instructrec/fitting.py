@@ -14,7 +14,7 @@ from instructrec.data.splits import Protocol
 from instructrec.errors import DataError, UsageError
 from instructrec.evaluation.trials import CandidateList, Trial, make_trial
 from instructrec.instructions.annotations import Annotations
-from instructrec.instructions.requests import MAX_HISTORY
+from instructrec.instructions.requests import MAX_HISTORY, relevant_queries
 from instructrec.instructions.schema import Scenario
 from instructrec.protocols import SILENT, Progress, Scorer, Scores
 from instructrec.ranking.fusion import Piece, fit_fusion, fusion_content
@@ -122,7 +122,8 @@ def _trials(grounds: Grounds, scenario: Scenario) -> Iterator[Trial]:
         targets = grounds.dataset.split(grounds.protocol).targets("validation")
         users = set(targets.user_ids) - set(grounds.held_out)
     protocols = [grounds.protocol]
-    if scenario.axes[0] == ("P0",) and grounds.dataset.queries is not None:
+    (preference,), (kind,), _ = scenario.axes
+    if preference == "P0" and kind in set(relevant_queries(grounds.dataset)["kind"]):
         protocols = list(dict.fromkeys([grounds.protocol, Protocol.ITEMS]))
     for protocol in protocols:
         with contextlib.suppress(UsageError):
