@@ -12,8 +12,8 @@ import pytest
 from instructrec.data.dataset import Dataset, Tables, write_tables
 from instructrec.errors import DataError
 from instructrec.folders import new_folder
-from instructrec.instructions.annotate import annotate, names_title
-from instructrec.instructions.annotations import ANNOTATION_SCHEMA, Annotations
+from instructrec.instructions.annotate import annotate
+from instructrec.instructions.annotations import ANNOTATION_SCHEMA, Annotations, names_title
 from instructrec.instructions.builder import CorpusConfig, build_corpus
 from instructrec.instructions.corpus import Corpus, instruction_of
 from instructrec.instructions.requests import make_requests
@@ -154,6 +154,32 @@ def test_no_intention_and_no_preference_contains_the_targets_title(dataset: Data
     assert made.leaked > 0
     for item_id, text in made.frame.select("item_id", "text").drop_nulls().iter_rows():
         assert titles[item_id].casefold() not in text.casefold()
+
+
+def test_texts_of_any_origin_that_name_the_target_are_in_no_row_and_no_request(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    targets = {name: dataset.split("leave-one-out").targets(name) for name in ("train", "test")}
+    titles, ids = dataset.catalogue.titles, dataset.catalogue.item_ids
+    rows = []
+    for name, found in targets.items():
+        for number, (user, row) in enumerate(zip(found.user_ids, found.rows, strict=True)):
+            told = f"loves {titles[row].upper()}, and more"
+            rows += [
+                (user, None, "preference", "overall", name, told),
+                (user, None, "preference", "long_term", name, f"old taste of {user}"),
+                (user, ids[row], "intention", "what_i_want", name, told if number % 2 else "fun"),
+            ]
+    texts = pl.DataFrame(rows, schema=ANNOTATION_SCHEMA, orient="row")
+    corpus = build_corpus(dataset, None, tmp_path / "c", annotations=texts)
+    for split in ("train", "validation", "test"):
+        for row in corpus.rows(split).iter_rows(named=True):
+            assert not names_title(f"{row['preference']} / {row['intention']}", row["item"])
+    scenario = Scenario.parse("P2,I1,T3")
+    asked = make_requests(dataset, "leave-one-out", "test", scenario, corpus.annotations)
+    assert 0 < len(asked) < len(targets["test"].user_ids)
+    assert {one.preference.text.split()[0] for one in asked.instructions} == {"old"}
+    assert {one.intention.text for one in asked.instructions} == {"fun"}
 
 
 def test_negatives_depend_on_the_user_alone(dataset: Dataset, corpus: Corpus) -> None:

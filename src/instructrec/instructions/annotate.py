@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -18,6 +17,7 @@ from instructrec.instructions.annotations import (
     PREFERENCE_VIEWS,
     SPECIFIC_VIEW,
     VAGUE_VIEWS,
+    names_title,
 )
 from instructrec.instructions.requests import MAX_HISTORY
 from instructrec.instructions.teachers.base import Ask, ItemFacts, Teacher
@@ -209,15 +209,3 @@ def item_facts(dataset: Dataset) -> list[ItemFacts]:
         )
         for row in rows
     ]
-
-
-_WORD = re.compile(r"\w+")
-
-
-def names_title(text: str, title: str) -> bool:
-    """Whether a text contains a title, compared word by word without regard to case."""
-    words, wanted = _WORD.findall(text.casefold()), _WORD.findall(title.casefold())
-    if not wanted:
-        return False
-    size = len(wanted)
-    return any(words[at : at + size] == wanted for at in range(len(words) - size + 1))

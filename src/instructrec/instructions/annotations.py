@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -79,3 +80,15 @@ class Annotations:
         """I2 of a user for an item, else of the item for anybody, else ``""``."""
         own = self.intentions.get((user_id, item_id), {}) if user_id is not None else {}
         return own.get(SPECIFIC_VIEW) or self.items.get(item_id, {}).get(SPECIFIC_VIEW, "")
+
+
+_WORD = re.compile(r"\w+")
+
+
+def names_title(text: str, title: str) -> bool:
+    """Whether a text contains a title, compared word by word without regard to case."""
+    words, wanted = _WORD.findall(text.casefold()), _WORD.findall(title.casefold())
+    if not wanted:
+        return False
+    size = len(wanted)
+    return any(words[at : at + size] == wanted for at in range(len(words) - size + 1))

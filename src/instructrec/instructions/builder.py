@@ -21,10 +21,11 @@ from instructrec.data.splits import Protocol
 from instructrec.errors import DataError
 from instructrec.folders import Draft, new_folder
 from instructrec.hashing import stable_hash
-from instructrec.instructions.annotate import annotate, names_title
+from instructrec.instructions.annotate import annotate
 from instructrec.instructions.annotations import (
     PREFERENCE_VIEWS,
     Annotations,
+    names_title,
 )
 from instructrec.instructions.corpus import CORPUS_SCHEMA, Corpus, make_example, pool_of
 from instructrec.instructions.requests import (
@@ -308,8 +309,8 @@ class _RowMaker:
             targets.user_ids, targets.rows.tolist(), targets.histories, lists, strict=True
         ):
             recent = history[-(self.config.max_history - 1) :].tolist()
-            preferences = self._preferences(user_id, split)
-            intentions = self._intentions(user_id, self.catalogue.item_ids[row], split)
+            preferences = self._preferences(user_id, row, split)
+            intentions = self._intentions(user_id, row, split)
             yield _Want(user_id, None, recent, row, candidates, split, preferences, intentions)
         yield from self._query_wants(split, foreign)
 
@@ -352,23 +353,27 @@ class _RowMaker:
         )
         return ([row for row in line if row >= 0] for line in drawn.tolist())
 
-    def _preferences(self, user_id: str, split: str) -> list[str]:
-        """Any view in training, the overall one in evaluation."""
+    def _preferences(self, user_id: str, target: int, split: str) -> list[str]:
+        """Any view in training, the overall one in evaluation; none that names the target."""
+        title = self.catalogue.titles[target]
         if split != "train":
-            text = preference_text(self.texts, user_id, split)
+            text = preference_text(self.texts, user_id, split, title)
             return [text] if text else []
         views = self.texts.preference(user_id, split)
-        return [views[view] for view in PREFERENCE_VIEWS if view in views]
+        texts = (views[view] for view in PREFERENCE_VIEWS if view in views)
+        return [text for text in texts if not names_title(text, title)]
 
-    def _intentions(self, user_id: str, item_id: str, split: str) -> dict[str, list[str]]:
+    def _intentions(self, user_id: str, target: int, split: str) -> dict[str, list[str]]:
         """Both expressions of a vague wish in training, the first in evaluation."""
-        vague, specific = (
-            self.texts.vague(user_id, item_id),
-            self.texts.specific(user_id, item_id),
-        )
-        vague = vague if split == "train" else vague[:1]
-        found = {"I1": vague, "I2": [specific] if specific else []}
-        return {kind: texts for kind, texts in found.items() if texts}
+        item_id, title = self.catalogue.item_ids[target], self.catalogue.titles[target]
+        vague = self.texts.vague(user_id, item_id)
+        specific = self.texts.specific(user_id, item_id)
+        found = {"I1": vague if split == "train" else vague[:1], "I2": [specific]}
+        told = {
+            kind: [text for text in texts if text and not names_title(text, title)]
+            for kind, texts in found.items()
+        }
+        return {kind: texts for kind, texts in told.items() if texts}
 
     def _row(self, want: _Want, form: Form, draw: _Draw) -> dict[str, Any]:
         ids, titles = self.catalogue.item_ids, self.catalogue.titles

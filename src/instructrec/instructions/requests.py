@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from instructrec.data.dataset import Dataset
 from instructrec.data.splits import Protocol, Targets
 from instructrec.errors import UsageError
-from instructrec.instructions.annotations import PREFERENCE_VIEWS, Annotations
+from instructrec.instructions.annotations import PREFERENCE_VIEWS, Annotations, names_title
 from instructrec.instructions.schema import (
     Instruction,
     Intention,
@@ -178,8 +178,10 @@ def _of_users(
         if wanted is not None and user_id not in wanted:
             continue
         intention = intention_of(annotations, user_id, ids[row], IntentionKind(kind))
-        text = preference_text(annotations, user_id, split) if "P2" in form else ""
-        if intention is None or ("P2" in form and not text):
+        text = preference_text(annotations, user_id, split, titles[row]) if "P2" in form else ""
+        if intention is None or names_title(intention.text, titles[row]):
+            continue
+        if "P2" in form and not text:
             continue
         recent = history[-(max_history - 1) :].tolist() if "P1" in form else []
         preference = Preference(
@@ -266,10 +268,22 @@ def intention_of(
     return Intention(text, kind) if text else None
 
 
-def preference_text(annotations: Annotations, user_id: str, split: str) -> str:
-    """The overall preference, else whichever view there is, else ``""``."""
+def preference_text(annotations: Annotations, user_id: str, split: str, title: str) -> str:
+    """The overall preference, else whichever view there is that does not name the target.
+
+    Args:
+        annotations: Where preferences are looked up.
+        user_id: Whose.
+        split: Of the request; it may know no preference of a later one.
+        title: The target's. A preference is written without a look at it, but a title such as
+            "Wii" may be what the history is about.
+
+    Returns:
+        ``""`` where there is none.
+    """
     views = annotations.preference(user_id, split)
-    return next((views[view] for view in PREFERENCE_VIEWS if view in views), "")
+    texts = (views[view] for view in PREFERENCE_VIEWS if view in views)
+    return next((text for text in texts if not names_title(text, title)), "")
 
 
 def user_profiles(dataset: Dataset) -> dict[str, str]:
