@@ -230,6 +230,24 @@ def test_a_budget_becomes_steps_once_and_is_obeyed_on_resume(
     assert manifest["settings"]["budget"] == 6
 
 
+def test_a_budget_takes_the_fastest_number_of_threads_and_keeps_to_it(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[int] = []
+
+    def measured(*_: object) -> float:
+        tried.append(torch.get_num_threads())
+        return {3: 0.9, 2: 0.9, 1: 0.1}[tried[-1]]
+
+    monkeypatch.setattr(sys.modules["instructrec.tuning.tune"], "measure", measured)
+    torch.set_num_threads(3)
+    tuned = tune(corpus, tmp_path / "m", quick(budget=5, validation_users=4, choice_users=20))
+    assert tried == [3, 1]
+    assert torch.get_num_threads() == 3
+    assert tuned.plan.threads == 1
+    assert read_json(tmp_path / "m" / "log" / "timings.json")["threads"] == 1
+
+
 def test_tuning_stops_when_validation_gets_no_better(
     corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,6 +81,10 @@ class TuneConfig(BaseModel):
     """Requests on which each template and scoring rule is tried after training, at most."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the forward and backward pass; weights and optimiser stay in float32."""
+    threads: int | None = Field(None, ge=1)
+    """Threads torch computes with on a CPU. Left out: its own choice; under a budget whichever of
+    that, half of it and one is fastest in the trial, since on a busy machine threads wait for each
+    other. What was chosen is kept with the plan, since it decides the last bits."""
     lora: int | None = Field(None, ge=1)
     """Rank of LoRA adapters on all linear layers of a pretrained backbone; merged when saved."""
     mix: dict[str, float] = Field(default_factory=dict)

@@ -245,6 +245,17 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def computing_with(threads: int) -> Iterator[None]:
+    """Run with so many threads of torch's; there are as many as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def measure(updater: Updater, stream: Stream, seconds: float) -> float:
     """Time updates without changing the weights.
 

@@ -27,6 +27,7 @@ class Plan(BaseModel):
         validation_requests: Requests of each scenario in a validation.
         choice_requests: Requests of each scenario on which templates and rules are tried.
         curve_every: Steps between points of the loss curve.
+        threads: Threads that torch computes with.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -36,15 +37,17 @@ class Plan(BaseModel):
     validation_requests: int
     choice_requests: int
     curve_every: int
+    threads: int
 
 
 class Measured(BaseModel):
-    """What a short trial took, in seconds.
+    """What a short trial took; times are in seconds.
 
     Attributes:
         elapsed: Since tuning began.
         step: One update.
         request: Scoring the candidates of one request.
+        threads: Threads with which it took that.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -52,17 +55,20 @@ class Measured(BaseModel):
     elapsed: float
     step: float
     request: float
+    threads: int = 1
 
 
-def plan_steps(config: TuneConfig, steps: int, scenarios: int) -> Plan:
+def plan_steps(config: TuneConfig, steps: int, scenarios: int, threads: int = 1) -> Plan:
     """The plan for a known number of steps.
 
     Args:
         config: See `TuneConfig`.
         steps: Updates of the weights.
         scenarios: How many scenarios are validated.
+        threads: Threads that torch computes with.
     """
-    return _plan(config, steps, config.validation_users / scenarios, config.choice_users)
+    validated = config.validation_users / scenarios
+    return _plan(config, steps, validated, config.choice_users, threads)
 
 
 def plan_budget(
@@ -87,16 +93,17 @@ def plan_budget(
     validated, chosen = max(validated, FEWEST), max(chosen, FEWEST)
     scoring = measured.request * (config.validations * validated * scenarios + chosen * templates)
     steps = int(max((1 - RESERVE) * left - scoring, 0.0) / measured.step)
-    return _plan(config, max(steps, 1), validated, chosen)
+    return _plan(config, max(steps, 1), validated, chosen, measured.threads)
 
 
-def _plan(config: TuneConfig, steps: int, validated: float, chosen: float) -> Plan:
+def _plan(config: TuneConfig, steps: int, validated: float, chosen: float, threads: int) -> Plan:
     return Plan(
         steps=steps,
         validate_every=config.validate_every or math.ceil(steps / config.validations),
         validation_requests=max(math.ceil(validated), 1),
         choice_requests=max(int(chosen), 1),
         curve_every=max(steps // 400, 1),
+        threads=threads,
     )
 
 

@@ -24,7 +24,7 @@ from instructrec.tuning.card import write_card
 from instructrec.tuning.choice import Choice, choose
 from instructrec.tuning.config import DEFAULT_EPOCHS, TuneConfig
 from instructrec.tuning.figures import write_losses
-from instructrec.tuning.loop import SavePoints, Trainer, Updater, measure
+from instructrec.tuning.loop import SavePoints, Trainer, Updater, computing_with, measure
 from instructrec.tuning.plan import Measured, Plan, plan_budget, plan_steps
 from instructrec.tuning.start import merge_adapters, origin, start_backbone
 from instructrec.tuning.state import State, Store, put, take
@@ -156,6 +156,10 @@ class _Tuning:
     def run(self, out: Path, saves: SavePoints) -> Tuned:
         """Train, choose, write."""
         plan = self._plan()
+        with computing_with(plan.threads):
+            return self._run(plan, out, saves)
+
+    def _run(self, plan: Plan, out: Path, saves: SavePoints) -> Tuned:
         started = time.monotonic()
         trainer = Trainer(
             self.updater, self.stream, self.panels, plan, self.store, saves, self.progress
@@ -182,7 +186,8 @@ class _Tuning:
             measured = self._measure(config.budget)
             plan = plan_budget(config, config.budget, measured, scenarios, templates)
         else:
-            plan = plan_steps(config, config.steps or self._count(), scenarios)
+            threads = config.threads or torch.get_num_threads()
+            plan = plan_steps(config, config.steps or self._count(), scenarios, threads)
         self.store.note("plan", plan.model_dump())
         self.progress.note(f"{plan.steps} steps, validated every {plan.validate_every}")
         return plan
@@ -193,15 +198,30 @@ class _Tuning:
         return sum(self.stream.count(epoch) for epoch in counted)
 
     def _measure(self, budget: float) -> Measured:
+        began = time.monotonic()
+        step, threads = self._fastest(TRIAL_SHARE * budget)
         few = [panel.take(max(TRIAL_REQUESTS // len(self.panels), 1)) for panel in self.panels]
-        started = time.monotonic()
-        validate(self.backbone, few, self.config.max_tokens)
-        request = (time.monotonic() - started) / sum(len(panel) for panel in few)
-        step = measure(self.updater, self.stream, TRIAL_SHARE * budget)
-        elapsed = time.monotonic() - self.began
+        with computing_with(threads):
+            started = time.monotonic()
+            validate(self.backbone, few, self.config.max_tokens)
+            request = (time.monotonic() - started) / sum(len(panel) for panel in few)
         self.seconds |= {"one_step": step, "one_request": request}
-        self._lap("measuring", started)
-        return Measured(elapsed=elapsed, step=step, request=request)
+        self._lap("measuring", began)
+        elapsed = time.monotonic() - self.began
+        return Measured(elapsed=elapsed, step=step, request=request, threads=threads)
+
+    def _fastest(self, seconds: float) -> tuple[float, int]:
+        """Seconds of an update with the number of threads that is fastest, and that number."""
+        usual = torch.get_num_threads()
+        is_cpu = self.backbone.model.device.type == "cpu"
+        tried = [usual, usual // 2, 1] if is_cpu else [usual]
+        counts = [self.config.threads] if self.config.threads else sorted({*tried} - {0})[::-1]
+        times = []
+        for count in counts:
+            with computing_with(count):
+                took = measure(self.updater, self.stream, seconds / len(counts))
+            times.append((took, count))
+        return min(times, key=lambda pair: pair[0])
 
     def _write(self, plan: Plan, state: State, choice: Choice, last: Any) -> None:
         """Everything the folder holds; the best weights are in the backbone at first."""
