@@ -93,10 +93,33 @@ def test_a_long_list_is_read_in_blocks_with_the_same_result(
     monkeypatch.setattr(likelihoods, "BLOCK_NODES", 16)
     monkeypatch.setattr(likelihoods, "HEAD_ROWS", 7)
     monkeypatch.setitem(likelihoods.PROMPT_TOKENS, "cpu", 20)
+    monkeypatch.setitem(likelihoods.ATTENTION, "cpu", 1_000)
     parts = own.token_log_likelihoods(prompts, lists)
     for one, other in zip(whole, parts, strict=True):
         np.testing.assert_allclose(one.sums, other.sums, atol=1e-4, rtol=0)
     _check(own, prompts[1:2], lists[1:2])
+
+
+def test_short_prompts_with_long_lists_are_read_few_at_a_time(
+    own: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+    follow = type(own).follow
+
+    def watching(self, memory, tree):
+        read.append(tree.tokens.shape)
+        return follow(self, memory, tree)
+
+    monkeypatch.setattr(type(own), "follow", watching)
+    prompts = own.prompt_ids([f"number {number}" for number in range(30)])
+    lists = [own.candidate_ids([f"{number} Turbo Kart {n}" for n in range(30)]) for number in "abc"]
+    pairs = 60_000
+    monkeypatch.setitem(likelihoods.ATTENTION, "cpu", pairs)
+    found = own.token_log_likelihoods(prompts, lists * 10)
+    longest = max(map(len, prompts))
+    assert len(read) > 1
+    assert all(rows == 1 or rows * nodes * (nodes + longest) <= pairs for rows, nodes in read)
+    assert abs(found[17].sums[4] - plain_sum(own, prompts[17], lists[17 % 3][4])) < 1e-3
 
 
 def test_a_thousand_candidates_are_scored_jointly(own: Backbone) -> None:

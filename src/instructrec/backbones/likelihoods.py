@@ -22,6 +22,11 @@ BLOCK_NODES = 384
 """So many nodes of one prompt's candidate tree are read at once; bounds the memory of long lists:
 attention is (prompts, heads, nodes, prompt tokens + nodes)."""
 
+ATTENTION = {"cpu": 2**22, "cuda": 2**27}
+"""Pairs of a node and a token that it may look at, over the prompts that are read together: short
+prompts with long lists are read in smaller groups, since a layer holds some numbers for each pair
+and head."""
+
 HEAD_ROWS = 256
 """So many places are turned into vocabulary logits at once; few enough to stay in the cache."""
 
@@ -140,8 +145,10 @@ def tree_log_likelihoods(
     """
     results: list[Likelihoods | None] = [None] * len(prompts)
     with torch.inference_mode():
-        most = PROMPT_TOKENS.get(reader.device.type, PROMPT_TOKENS["cuda"])
-        for rows in _buckets([len(ids) for ids in prompts], most):
+        device = reader.device.type if reader.device.type in PROMPT_TOKENS else "cuda"
+        nodes = [min(sum(map(len, one)), BLOCK_NODES) for one in candidates]
+        lengths = [len(ids) for ids in prompts]
+        for rows in _buckets(lengths, nodes, PROMPT_TOKENS[device], ATTENTION[device]):
             trees = [CandidateTree.build(candidates[row]) for row in rows]
             found = _score_bucket(reader, [prompts[row] for row in rows], trees, constrained)
             for row, likelihoods in zip(rows, found, strict=True):
@@ -149,13 +156,25 @@ def tree_log_likelihoods(
     return [likelihoods for likelihoods in results if likelihoods is not None]
 
 
-def _buckets(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Row numbers in groups of like length, each at most ``most`` tokens with its padding."""
+def _buckets(
+    lengths: Sequence[int], nodes: Sequence[int], tokens: int, pairs: int
+) -> Iterator[list[int]]:
+    """Row numbers in groups of like length.
+
+    Args:
+        lengths: Tokens of each prompt.
+        nodes: Nodes of each prompt's tree that are read at once, at most.
+        tokens: The most tokens of a group's prompts with their padding.
+        pairs: The most pairs of a node and a token that it may look at, with their padding.
+    """
     group: list[int] = []
+    widest = 0
     for row in sorted(range(len(lengths)), key=lambda row: (lengths[row], row)):
-        if group and (len(group) + 1) * lengths[row] > most:
+        widest = max(widest, nodes[row])
+        size, length = len(group) + 1, lengths[row]
+        if group and (size * length > tokens or size * widest * (length + widest) > pairs):
             yield group
-            group = []
+            group, widest = [], nodes[row]
         group.append(row)
     if group:
         yield group
