@@ -8,7 +8,7 @@ import pytest
 
 from instructrec.cli.settings import from_file, settled
 from instructrec.demo import DemoConfig
-from instructrec.errors import FolderError, UsageError
+from instructrec.errors import UsageError
 
 
 def test_a_refused_value_names_its_flag():
@@ -31,5 +31,9 @@ def test_a_file_that_holds_no_settings_is_refused(tmp_path: Path):
     (tmp_path / "a.json").write_text("[1]")
     with pytest.raises(UsageError, match="holds no settings"):
         from_file(tmp_path / "a.json")
-    with pytest.raises(FolderError, match="is missing"):
-        from_file(tmp_path / "b.json")
+    for absent in (tmp_path / "b.json", tmp_path):
+        with pytest.raises(UsageError, match=r"there is no file .* Check --config"):
+            from_file(absent)
+    (tmp_path / "c.json").write_text("")
+    with pytest.raises(UsageError, match="is not JSON"):
+        from_file(tmp_path / "c.json")
