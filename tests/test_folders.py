@@ -105,14 +105,19 @@ def test_a_folder_is_current_only_under_the_same_inputs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "words"),
-    [("nowhere", "no folder"), ("empty", "incomplete"), ("d", "holds a dataset, not a model")],
+    ("path", "words", "code"),
+    [
+        ("nowhere", "no folder", 2),
+        ("empty", "incomplete", 1),
+        ("d", "holds a dataset, not a model", 2),
+    ],
 )
 def test_what_is_no_model_folder_is_refused_in_one_line(
-    tmp_path: Path, path: str, words: str
+    tmp_path: Path, path: str, words: str, code: int
 ) -> None:
     (tmp_path / "empty").mkdir()
     _make(tmp_path / "d")
     with pytest.raises(FolderError, match=words) as raised:
         read_manifest(tmp_path / path, "model")
     assert "\n" not in str(raised.value)
+    assert raised.value.exit_code == code

@@ -33,5 +33,11 @@ class FolderError(InstructRecError):
     """A folder is incomplete, damaged, of another kind or made by other settings."""
 
 
+class WrongFolderError(FolderError):
+    """The folder that was named is not there, is of another kind, or its place is taken."""
+
+    exit_code = 2
+
+
 class ModelError(InstructRecError):
     """A model cannot be fetched, verified, loaded or run."""

@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from instructrec.errors import FolderError
+from instructrec.errors import FolderError, WrongFolderError
 
 MANIFEST = "manifest.json"
 LOG = "log"
@@ -146,13 +146,13 @@ def _check_target(target: Path, replace: bool) -> None:
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     if not target.is_dir():
-        raise FolderError(f"{target} is a file, not a folder", "Name another folder")
+        raise WrongFolderError(f"{target} is a file, not a folder", "Name another folder")
     if not (target / MANIFEST).is_file():
-        raise FolderError(
+        raise WrongFolderError(
             f"{target} is not empty and was not made by instructrec", "Name another folder"
         )
     if not replace:
-        raise FolderError(f"{target} exists already", "Name another folder or add --replace")
+        raise WrongFolderError(f"{target} exists already", "Name another folder or add --replace")
 
 
 def _swap(part: Path, target: Path) -> None:
@@ -194,7 +194,7 @@ def read_manifest(folder: Path, kind: str | None = None) -> dict[str, Any]:
         FolderError: The folder is absent, incomplete or of another kind.
     """
     if not folder.is_dir():
-        raise FolderError(f"there is no folder {folder}", "Check the path")
+        raise WrongFolderError(f"there is no folder {folder}", "Check the path")
     if not (folder / MANIFEST).is_file():
         raise FolderError(
             f"{folder} has no {MANIFEST}: it is incomplete or was not made by instructrec",
@@ -202,7 +202,7 @@ def read_manifest(folder: Path, kind: str | None = None) -> dict[str, Any]:
         )
     manifest: dict[str, Any] = read_json(folder / MANIFEST)
     if kind and manifest.get("kind") != kind:
-        raise FolderError(
+        raise WrongFolderError(
             f"{folder} holds a {manifest.get('kind')}, not a {kind}", "Check the path"
         )
     return manifest

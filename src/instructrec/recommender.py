@@ -16,7 +16,7 @@ from instructrec.answers import Part, PartKind, Recommendation, Recommended, spl
 from instructrec.asking import Asked, Understanding
 from instructrec.data.catalogue import Catalogue
 from instructrec.data.dataset import Dataset
-from instructrec.errors import FolderError, UsageError
+from instructrec.errors import FolderError, UsageError, WrongFolderError
 from instructrec.instructions.schema import Context, Instruction, TaskForm
 from instructrec.protocols import SILENT, Filters, Progress, Retriever, Rows, Scores
 from instructrec.ranking.fusion import Fusion
@@ -87,7 +87,7 @@ class Recommender:
         """
         run = Path(run)
         if not run.is_dir():
-            raise FolderError(f"there is no run {run}", "Check the path")
+            raise WrongFolderError(f"there is no run {run}", "Check the path")
         for name in _STAGES:
             if not (run / name).exists():
                 raise FolderError(

@@ -68,5 +68,5 @@ def test_what_is_wrong_is_told_in_one_line(
 
 
 def test_a_corpus_that_is_none_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["tune", str(tmp_path / "no"), "--out", str(tmp_path / "m")]) == 1
+    assert run(["tune", str(tmp_path / "no"), "--out", str(tmp_path / "m")]) == 2
     assert "there is no folder" in capsys.readouterr().err

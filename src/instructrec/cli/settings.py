@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from instructrec.errors import UsageError
+from instructrec.errors import FolderError, UsageError
 from instructrec.folders import read_json
 
 Settings = TypeVar("Settings", bound=BaseModel)
@@ -34,10 +34,14 @@ def from_file(path: Path | None) -> dict[str, Any]:
     """Settings of a JSON file, none where there is no file.
 
     Raises:
-        UsageError: It holds no JSON object.
-        FolderError: It is absent or is not JSON.
+        UsageError: It is absent or a folder, or holds no JSON object.
     """
-    content = {} if path is None else read_json(path)
+    if path is not None and not path.is_file():
+        raise UsageError(f"there is no file {path}", "Check --config")
+    try:
+        content = {} if path is None else read_json(path)
+    except FolderError as error:
+        raise UsageError(error.what, 'Write a JSON object: {"seed": 1}') from None
     if not isinstance(content, dict):
         raise UsageError(f"{path} holds no settings", 'Write a JSON object: {"seed": 1}')
     return content

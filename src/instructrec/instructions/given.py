@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from instructrec.errors import DataError
+from instructrec.errors import DataError, UsageError
 from instructrec.instructions.annotations import ANNOTATION_SCHEMA
 
 
@@ -17,12 +17,13 @@ def read_annotations(path: Path) -> pl.DataFrame:
         path: Columns of `ANNOTATION_SCHEMA`; others are left aside.
 
     Raises:
-        DataError: The file cannot be read or lacks a column.
+        UsageError: There is no such file.
+        DataError: It cannot be read or lacks a column.
     """
     try:
         frame = pl.read_parquet(path)
     except FileNotFoundError:
-        raise DataError(f"there is no file {path}", "Check the path") from None
+        raise UsageError(f"there is no file {path}", "Check the path") from None
     except (OSError, pl.exceptions.PolarsError) as error:
         raise DataError(
             f"{path} cannot be read ({' '.join(str(error).split())})", "Name a Parquet file"
