@@ -183,7 +183,17 @@ def test_a_spoilt_checkpoint_is_one_clear_error(
 
 
 def test_a_folder_that_is_not_there_and_an_unknown_dtype_are_errors(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="no folder"):
+    with pytest.raises(UsageError, match="no folder"):
         load(tmp_path / "absent")
     with pytest.raises(UsageError, match="int3"):
         load(tmp_path, dtype="int3")
+
+
+def test_a_mistyped_folder_is_told_at_once_and_never_looked_for_on_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("run").mkdir()
+    for name in ("run/modle", "runs/demo/model", "./model", str(tmp_path / "model")):
+        with pytest.raises(UsageError, match="there is no folder"):
+            load(name)

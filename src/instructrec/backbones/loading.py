@@ -32,8 +32,8 @@ def load(path_or_name: str | Path, dtype: str = "float32") -> Backbone:
         dtype: ``float32``, ``bfloat16`` or, for causal models, ``float16``.
 
     Raises:
-        ModelError: It cannot be found or read, or is of an architecture that is no language model.
-        UsageError: The dtype is unknown, or float16 is asked of T5.
+        ModelError: It cannot be read, or is of an architecture that is no language model.
+        UsageError: There is no such folder, the dtype is unknown, or float16 is asked of T5.
     """
     if dtype not in DTYPES:
         raise UsageError(f"there is no dtype {dtype!r}", f"Use one of {', '.join(DTYPES)}")
@@ -127,8 +127,10 @@ def _locate(path_or_name: str | Path) -> str:
         if not any((path / name).is_file() for name in ("config.json", "adapter_config.json")):
             raise ModelError(f"{path} has no config.json", "Name a folder that holds a model")
         return str(path)
-    if path.is_absolute() or str(path_or_name).startswith("."):
-        raise ModelError(f"there is no folder {path}", "Check the path")
+    # A hub name has one slash at most, and what comes before it is no folder here.
+    is_path = len(path.parts) > 2 or (len(path.parts) == 2 and path.parent.exists())
+    if is_path or path.is_absolute() or str(path_or_name).startswith("."):
+        raise UsageError(f"there is no folder {path}", "Check the path")
     name = str(path_or_name)
     return str(require(name)) if name in names() else name
 
