@@ -23,7 +23,7 @@ class SharedWords(Lexical):
     A series goes on, a console stays the same: the plainest thing that titles tell. A request
     without history scores zero everywhere and retrieves nothing.
 
-    Source: PAPER.md §7, "words shared with the last 10 titles" (Video Games, HR@1 .437).
+    Source: docs/paper.md §7, "words shared with the last 10 titles" (Video Games, HR@1 .437).
 
     Args:
         lexical: Whose index of the catalogue is used.
