@@ -147,6 +147,16 @@ def test_brands_and_names_that_come_again_are_told() -> None:
     assert "Zelda" in like(nameless, "overall")
 
 
+def test_platforms_keep_their_names_and_a_label_that_says_nothing_is_not_said() -> None:
+    shelf = [("Xbox One", "game"), ("GameCube", "other"), ("unknown", "console")]
+    history = tuple(ItemFacts(f"Title {n}", labels) for n, labels in enumerate(shelf))
+    texts = " ".join(like(history, "overall", seed) for seed in range(20))
+    assert "Xbox One games" in texts and "GameCube games" in texts and "consoles" in texts
+    assert not {"other", "unknown"} & set(words_of(texts))
+    sewing = like((ItemFacts("Overlock 3", ("Sewing", "Machines")),), "overall")
+    assert "machines" in sewing and "games" not in sewing
+
+
 def test_a_history_that_tells_nothing_gives_no_text() -> None:
     assert all(like((), view) == "" for view in VIEWS)
     assert all(like((ItemFacts("Aa"), ItemFacts("Bb")), view) == "" for view in VIEWS)

@@ -17,7 +17,9 @@ from instructrec.instructions.teachers._wording import Secret, listed, plural_of
 from instructrec.instructions.teachers.base import ItemFacts
 
 _NAME = re.compile(r"[A-Z][A-Za-z'-]{2,}")
-_PLATFORMS = ("xbox", "playstation", "wii", "nintendo", "pc", "mac", "psp", "gamecube", "sega")
+_PLATFORM = re.compile(
+    r"(?:xbox|playstation|wii|nintendo|pc|mac|psp|gamecube|sega)\b", re.IGNORECASE
+)
 _RECENT = 3
 _FADE = 0.7
 
@@ -94,7 +96,7 @@ def _labels(item: ItemFacts) -> list[str]:
 
 def _thing_label(label: str) -> str:
     """A label as a thing that one can like: a platform stands for its games."""
-    return f"{label} games" if label.lower().startswith(_PLATFORMS) else label
+    return f"{label} games" if _PLATFORM.match(label) else label
 
 
 def _traits(item: ItemFacts) -> list[str]:
