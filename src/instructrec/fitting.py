@@ -114,8 +114,8 @@ def _trials(grounds: Grounds, scenario: Scenario) -> Iterator[Trial]:
     """Validation requests with uniform negatives, none where no request can be made.
 
     A teacher writes wishes from the catalogue's labels, so its words are nearer to the catalogue
-    than a stranger's. Where people's own queries are known, those of the validation items, which
-    no training row shows, are weighed as well.
+    than a stranger's. Where people's own queries are known, those of the item split's validation
+    items, which are in no training row, are weighed as well.
     """
     users = None
     if grounds.held_out:

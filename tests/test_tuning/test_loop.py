@@ -21,7 +21,7 @@ from .conftest import quick
 
 def started(corpus: Corpus, dataset, tmp_path: Path, **settings) -> tuple[Updater, Stream]:
     config = quick(**settings)
-    backbone = start_backbone(corpus, dataset.catalogue, config, tmp_path / "tokenizer")
+    backbone = start_backbone(corpus, dataset, config, tmp_path / "tokenizer")
     return Updater(backbone, config, 1e-2), Stream(corpus, backbone, config)
 
 

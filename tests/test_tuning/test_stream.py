@@ -11,18 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from instructrec.backbones import Backbone, EncodedExample
+from instructrec.data.dataset import Dataset
+from instructrec.data.splits import Protocol
 from instructrec.errors import DataError, UsageError
 from instructrec.instructions.corpus import Corpus
 from instructrec.tuning import stream as stream_module
-from instructrec.tuning.start import start_backbone
+from instructrec.tuning.start import start_backbone, training_titles
 from instructrec.tuning.stream import Position, Step, Stream, bucket
 
 from .conftest import quick
 
 
 @pytest.fixture
-def backbone(corpus: Corpus, dataset, tmp_path: Path) -> Backbone:
-    return start_backbone(corpus, dataset.catalogue, quick(), tmp_path / "tokenizer")
+def backbone(corpus: Corpus, dataset: Dataset, tmp_path: Path) -> Backbone:
+    return start_backbone(corpus, dataset, quick(), tmp_path / "tokenizer")
 
 
 @pytest.fixture
@@ -153,3 +155,15 @@ def test_pieces_hold_every_example_once_within_the_token_limit(
     assert all(max(map(len, piece)) * len(piece) <= limit for piece in pieces)
     held = sorted(example.prompt[0] for piece in pieces for example in piece)
     assert held == list(range(len(sizes)))
+
+
+def test_under_the_item_split_the_tokenizer_is_not_trained_on_unseen_titles(
+    dataset: Dataset,
+) -> None:
+    split = dataset.split("items").items
+    known = set(training_titles(dataset, Protocol.ITEMS))
+    for item_id, name in split.iter_rows():
+        title = dataset.catalogue.titles[dataset.catalogue.index[item_id]]
+        assert name != "train" or title in known
+    assert len(training_titles(dataset, Protocol.ITEMS)) == (split["split"] == "train").sum()
+    assert training_titles(dataset, Protocol.LEAVE_ONE_OUT) == dataset.catalogue.titles

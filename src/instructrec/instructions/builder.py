@@ -27,7 +27,7 @@ from instructrec.instructions.annotations import (
     Annotations,
     names_title,
 )
-from instructrec.instructions.corpus import CORPUS_SCHEMA, Corpus, make_example, pool_of
+from instructrec.instructions.corpus import CORPUS_SCHEMA, Corpus, make_example
 from instructrec.instructions.requests import (
     MAX_HISTORY,
     preference_text,
@@ -433,9 +433,3 @@ class _RowMaker:
 
 def _drawn(texts: list[str], draw: _Draw) -> str:
     return texts[int(draw.text * len(texts))]
-
-
-def templates_of(bank: TemplateBank, scenario: Scenario) -> list[str]:
-    """Ids of the templates a single scenario is asked by, direct ones."""
-    asks = {"T0": "yes-no", "T1": "which"}.get(scenario.axes[2][0], "item")
-    return [template.id for template in pool_of(bank, str(scenario), "direct", asks)]

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import torch
 
 from instructrec.backbones import SHAPES, Backbone, create, load, train_tokenizer
-from instructrec.data.catalogue import Catalogue
+from instructrec.data.dataset import Dataset
+from instructrec.data.splits import Protocol
 from instructrec.errors import FolderError, ModelError
 from instructrec.folders import read_manifest
 from instructrec.instructions.corpus import Corpus
@@ -20,13 +22,13 @@ TOKENIZER_ROWS = 30_000
 
 
 def start_backbone(
-    corpus: Corpus, catalogue: Catalogue, config: TuneConfig, tokenizer: Path
+    corpus: Corpus, dataset: Dataset, config: TuneConfig, tokenizer: Path
 ) -> Backbone:
     """The backbone before its first step, with LoRA adapters where asked for.
 
     Args:
-        corpus: What a new tokenizer is trained on, with the catalogue's titles.
-        catalogue: The items.
+        corpus: What a new tokenizer is trained on, with the titles that training may know.
+        dataset: What the corpus was made from.
         config: See `TuneConfig`.
         tokenizer: Where a new tokenizer is kept, so that a resumed run reads it again.
     """
@@ -34,7 +36,7 @@ def start_backbone(
         backbone = load(config.backbone)
     else:
         backbone = create(
-            config.backbone, _tokenizer(corpus, catalogue, config, tokenizer), config.seed
+            config.backbone, _tokenizer(corpus, dataset, config, tokenizer), config.seed
         )
     set_dropout(backbone.model, config.dropout)
     if config.lora is not None:
@@ -68,10 +70,10 @@ def untuned(folder: Path) -> Backbone:
     raise FolderError(f"{folder} does not say what it was made from", "Tune it again")
 
 
-def _tokenizer(corpus: Corpus, catalogue: Catalogue, config: TuneConfig, kept: Path) -> Any:
+def _tokenizer(corpus: Corpus, dataset: Dataset, config: TuneConfig, kept: Path) -> Any:
     if kept.is_dir():
         return _read_tokenizer(kept)
-    tokenizer = train_tokenizer(_texts(corpus, catalogue), config.vocab_size)
+    tokenizer = train_tokenizer(_texts(corpus, dataset), config.vocab_size)
     part = kept.with_name(f"{kept.name}.part")
     tokenizer.save_pretrained(part)
     part.replace(kept)
@@ -84,9 +86,18 @@ def _read_tokenizer(folder: Path) -> Any:
     return AutoTokenizer.from_pretrained(folder)
 
 
-def _texts(corpus: Corpus, catalogue: Catalogue) -> Iterator[str]:
-    """Every title as it is tokenised, and instructions with their responses."""
-    yield from (f" {title}" for title in catalogue.titles)
+def training_titles(dataset: Dataset, protocol: Protocol) -> list[str]:
+    """All titles; under the item split those of training items, since the others are unseen."""
+    catalogue = dataset.catalogue
+    if protocol is not Protocol.ITEMS:
+        return catalogue.titles
+    known = dataset.split(protocol).items.filter(pl.col("split") == "train")["item_id"]
+    return [catalogue.titles[row] for row in sorted(catalogue.rows(known.to_list()))]
+
+
+def _texts(corpus: Corpus, dataset: Dataset) -> Iterator[str]:
+    """Titles as they are tokenised, and instructions with their responses."""
+    yield from (f" {title}" for title in training_titles(dataset, corpus.protocol))
     stride = max(corpus.size("train") // TOKENIZER_ROWS, 1)
     for frame in corpus.stream("train"):
         for instruction, response in (

@@ -143,7 +143,7 @@ class _Tuning:
         self.seconds: dict[str, float] = {}
         progress.note(f"preparing {config.backbone}")
         self.backbone: Backbone = start_backbone(
-            corpus, dataset.catalogue, config, self.store.folder / "tokenizer"
+            corpus, dataset, config, self.store.folder / "tokenizer"
         )
         self.backbone.model.to("cuda" if torch.cuda.is_available() else "cpu")
         count = max(config.validation_users, config.choice_users)
