@@ -250,7 +250,7 @@ class Recommender:
         notes = asked.notes
         if instruction.intention.text and "dense" not in self.retrievers:
             notes = (*notes, AS_WRITTEN)
-        text, parts = self._told(asked.instruction)
+        text, parts = self._told(asked.instruction, rows, form, evidence)
         answer = Recommendation(
             (),
             form.value,
@@ -365,11 +365,22 @@ class Recommender:
         level = np.logaddexp.reduce(scores[len(rows) :]) - np.log(count)
         return np.asarray(1.0 / (1.0 + np.exp(level - scores[: len(rows)])))
 
-    def _told(self, instruction: Instruction) -> tuple[str, tuple[Part, ...]]:
-        """What the language model is given, whole and in parts."""
+    def _told(
+        self, instruction: Instruction, rows: Rows, form: TaskForm, evidence: Evidence
+    ) -> tuple[str, tuple[Part, ...]]:
+        """What the language model is given, whole and in parts.
+
+        Among other evidence it scores items one by one, whatever is asked; alone it is asked in
+        the task's own form.
+        """
         if not _something_known(instruction):
             return "", ()
-        rendered = self.lm.render(instruction)
+        judged = form in (TaskForm.POINTWISE, TaskForm.PAIRWISE)
+        if form is TaskForm.MATCHING or (evidence == "lm" and judged and len(rows)):
+            titles = tuple(self.catalogue.titles[row] for row in rows[:2].tolist())
+            rendered = self.lm.question(replace(instruction, task=form, candidates=titles))
+        else:
+            rendered = self.lm.render(instruction)
         marked: dict[PartKind, list[tuple[int, int]]] = {
             "preference": list(rendered.title_spans),
         }

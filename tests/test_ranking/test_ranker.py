@@ -162,3 +162,13 @@ def test_texts_rank_with_every_token_shown(ranker: Ranker, tmp_path: Path) -> No
 def test_a_history_may_hold_titles_beyond_the_catalogue(ranker: Ranker) -> None:
     strange = Instruction(Preference(history=(*LIKED.history, "Never Heard Of It")))
     assert np.isfinite(ranker.score([strange], np.array([[0]]))).all()
+
+
+def test_each_task_form_is_asked_in_its_own_words(lm: Backbone) -> None:
+    ranker = Ranker(lm, catalogue())
+    given = Instruction(Preference(("Red Mug",)), candidates=("Blue Mug", "Silent Hose"))
+    texts = {form: ranker.question(replace(given, task=form)).text for form in TaskForm}
+    assert len(set(texts.values())) == len(TaskForm)
+    assert "Blue Mug" in texts[TaskForm.POINTWISE]
+    assert "Silent Hose" in texts[TaskForm.PAIRWISE]
+    assert "Blue Mug" not in texts[TaskForm.MATCHING] + texts[TaskForm.RERANKING]

@@ -66,6 +66,12 @@ class WordModel:
         best = np.lexsort((rows, -scores))[:k]
         return rows[best], scores[best]
 
+    def question(self, instruction):
+        rendered = self.render(instruction)
+        asked = f"{instruction.task.value} {' or '.join(instruction.candidates)}: "
+        moved = tuple((a + len(asked), b + len(asked)) for a, b in rendered.title_spans)
+        return Rendered(asked + rendered.text, moved)
+
     def render(self, instruction):
         text, spans = "Taken so far:", []
         for title in instruction.preference.history:

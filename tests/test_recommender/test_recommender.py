@@ -134,11 +134,14 @@ def test_the_language_model_alone_judges_compares_and_names(recommender):
         wish="a kart game", task="T0", candidates=["Turbo Kart", "Clay Pot"], evidence="lm"
     )
     assert [item.probability for item in judged.items] == [0.9, 0.1]
+    assert judged.instruction.startswith("T0 Turbo Kart")
     pair = ["Clay Pot", "Turbo Kart"]
     one = recommender.recommend(wish="a kart", task="T1", candidates=pair, evidence="lm")
     assert one.answer == "Turbo Kart"
+    assert one.instruction.startswith("T1 Clay Pot or Turbo Kart")
     named = recommender.recommend(wish="rose shears", task="T2", evidence="lm")
     assert named.answer == "Rose Shears"
+    assert named.instruction.startswith("T2 ")
 
 
 def test_t2_names_nothing_that_breaks_a_limit(recommender):

@@ -228,9 +228,7 @@ class Ranker:
         Raises:
             UsageError: No template covers the instruction.
         """
-        matching = replace(instruction, task=TaskForm.MATCHING, candidates=())
-        template = self.template(matching.scenario)
-        rendered = self.render(instruction) if template is None else render(template, matching)
+        rendered = self.question(replace(instruction, task=TaskForm.MATCHING, candidates=()))
         return self._search.find(rendered, k, allowed, beam)
 
     @cached_property
@@ -240,6 +238,27 @@ class Ranker:
     @cached_property
     def _plain(self) -> Likelihood:
         return Likelihood(self.backbone, "sum", max_tokens=self.scoring.max_tokens)
+
+    def question(self, instruction: Instruction) -> Rendered:
+        """What the model reads when it is asked in the instruction's own task form.
+
+        Args:
+            instruction: One request; a judgement (T0) has its item among the candidates, a
+                comparison (T1) both.
+
+        Raises:
+            UsageError: No template covers the instruction.
+        """
+        if instruction.task is TaskForm.POINTWISE:
+            return self._ask(instruction, "yes-no")
+        if instruction.task is TaskForm.PAIRWISE:
+            return self._ask(instruction, "which")
+        if instruction.task is TaskForm.MATCHING:
+            matching = replace(instruction, candidates=())
+            template = self.template(matching.scenario)
+            if template is not None:
+                return render(template, matching)
+        return self.render(instruction)
 
     def _ask(self, instruction: Instruction, asks: str) -> Rendered:
         template = self.template(instruction.scenario, asks)
