@@ -1,14 +1,15 @@
-# make demo | test | dist | clean: each works in a fresh clone with Python >= 3.11 and a package index.
+# make demo | test | bench | dist | clean: each works in a fresh clone with Python >= 3.11 and a package index.
 PYTHON ?= python3
 VENV ?= .venv
 RUN ?= runs/demo
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint dist clean
+.PHONY: help demo test lint bench dist clean
 
 help:
 	@echo "make demo   a made-up shop, a model tuned on it, its figures and three answers (RUN=$(RUN))"
 	@echo "make test   style, types and tests"
+	@echo "make bench  speed of every stage, fairness of the made-up shop, the demo's promise"
 	@echo "make dist   sdist and wheel in dist/"
 	@echo "make clean  remove the environments and what was built"
 
@@ -34,6 +35,14 @@ lint: $(VENV)/.installed-dev
 
 test: lint
 	$(BIN)/python -m pytest
+
+bench: demo $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/demo_claims.py $(RUN)
+	$(BIN)/python benchmarks/import_speed.py
+	$(BIN)/python benchmarks/corpus_speed.py
+	$(BIN)/python benchmarks/tuning_speed.py
+	$(BIN)/python benchmarks/ranking_speed.py
+	$(BIN)/python benchmarks/market_fairness.py
 
 dist: $(VENV)/.installed-dev
 	rm -rf dist
