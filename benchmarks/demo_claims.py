@@ -34,7 +34,9 @@ def main() -> int:
         broken += required and not holds
         told = ("yes" if holds else "NO") if required else ("yes" if holds else "no, as it may")
         interval = f"{low:+.4f} to {high:+.4f}"
-        table.add_row(found["scenario"], found["other"], f"{found['mean']:+.4f}", interval, told)
+        table.add_row(
+            found["scenario"], found["other"], f"{found['difference']:+.4f}", interval, told
+        )
     Console().print(table)
     return 1 if broken else 0
 
