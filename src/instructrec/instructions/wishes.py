@@ -32,6 +32,15 @@ _NOT_MONEY = re.compile(
     r"g\b|lbs?|oz|minutes?|hours?|days?|weeks?|of age|stars?)",
     re.IGNORECASE,
 )
+_OF_PEOPLE = re.compile(
+    r"\b(?:age[sd]?|adults|people|players|everyone|anyone|those)\s+$", re.IGNORECASE
+)
+"""What stands before an age or a number of people: "for people over 60"."""
+_OF_CHILDREN = re.compile(
+    r"\b(?:kids|children|boys|girls|toddlers|teens|teenagers)\s+$", re.IGNORECASE
+)
+"""The same of children, as long as the number may be a child's age."""
+_OLDEST = 18
 _FIRST_PERSON = re.compile(r"\b(?:i|i'm|im|my|me|we|our|for a|something|anything)\b", re.IGNORECASE)
 
 
@@ -123,13 +132,18 @@ def _prices(words: str) -> list[Condition]:
 
 
 def _money(pattern: re.Pattern[str], words: str) -> list[tuple[float, ...]]:
-    """Amounts of each match, unless what follows says that they are no money ("under 12 years")."""
+    """Amounts of each match, unless what stands beside says that they are no money."""
     amounts = []
     for match in pattern.finditer(words):
         numbers, units = match.groups()[::2], match.groups()[1::2]
-        if not any(units) and _NOT_MONEY.match(words[match.end() :]):
-            continue
-        amounts.append(tuple(float(number.replace(",", "")) for number in numbers))
+        amount = tuple(float(number.replace(",", "")) for number in numbers)
+        marked = any(units) or any(sign in match.group() for sign in "$€£¥")
+        before, after = words[: match.start()], words[match.end() :]
+        of_people = _OF_PEOPLE.search(before) or (
+            max(amount) <= _OLDEST and _OF_CHILDREN.search(before)
+        )
+        if marked or not (of_people or _NOT_MONEY.match(after)):
+            amounts.append(amount)
     return amounts
 
 
