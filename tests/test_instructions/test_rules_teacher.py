@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from instructrec.instructions.teachers._mining import mine, plain
+from instructrec.instructions.teachers._needs import wish_said
 from instructrec.instructions.teachers._wording import (
     Secret,
     label_phrase,
@@ -88,10 +89,78 @@ def test_uses_people_and_needs_are_found(review: str, part: str) -> None:
     assert any(part in say(review, thing, seed=seed) for seed in range(6))
 
 
-def test_where_the_review_says_little_description_and_labels_help() -> None:
-    described = replace(ALBUM, description="Full of lush harmonies and breezy grooves.")
-    assert "lush harmonies" in say("Great!", described)
-    assert "soul" in say("Great!")
+PLANTER = ItemFacts(
+    "Oakley Hanging Planter, Green",
+    ("Patio, Lawn & Garden", "Gardening", "Pots", "Planters"),
+    description="A planter with lush colors and a sturdy chain.",
+)
+
+
+@pytest.mark.parametrize(
+    ("review", "clause"),
+    [
+        ("I needed a way to keep my ferns alive, that is all.", "a way to keep my ferns alive"),
+        ("We were looking for something that lasted for years.", "something that lasts"),
+        ("Nice. I've been searching for a quiet pump since May.", "a quiet pump"),
+        ("Got these to hide the ugly fence and they do.", "something to hide the ugly fence"),
+        ("Bought this for my 5 year old son who digs.", "for my five-year-old son who digs"),
+        ("I wanted something my dad and I can share.", "something my dad and I can share"),
+        ("It was a birthday present for our neighbour.", "a birthday gift for our neighbour"),
+        ("Fine for anyone who needs deep shade would be my guess.", "deep shade"),
+        ("If you want a bit of your youth back, this is it.", "a bit of my youth back"),
+        ("Perfect for someone who loves cactuses.", "something for someone who loves cactuses"),
+        ("I wanted to grow herbs on the sill.", "to grow herbs on the sill"),
+    ],
+)
+def test_a_wish_that_the_review_states_is_told_as_said_before(review: str, clause: str) -> None:
+    for seed in range(9):
+        text = say(review, PLANTER, seed=seed)
+        assert text.endswith(f"{clause}."), text
+        assert re.search(r"\b(?:I|I'm|I'd|me)\b", text)
+        assert "planter" not in text.lower()
+        assert say(review, PLANTER, "what_it_is_like", seed) != text
+
+
+@pytest.mark.parametrize(
+    "review",
+    [
+        "Exactly what I needed for the porch.",
+        "I wanted to like this.",
+        "I didn't need it.",
+        "I got it.",
+        "I was looking for this one.",
+        "If I wanted a toy I would say so.",
+        "It was all I needed to return.",
+    ],
+)
+def test_what_is_no_wish_is_not_taken_for_one(review: str) -> None:
+    assert wish_said(review, PLANTER.title) is None
+
+
+@pytest.mark.parametrize("review", ["Great!", "Broken.", "This planter arrived on time."])
+def test_a_review_that_says_little_tells_the_department_alone(review: str) -> None:
+    for view in WISHES:
+        for seed in range(9):
+            text = say(review, PLANTER, view, seed)
+            assert "something for the garden" in text
+            assert not re.search(r"planter|pots|gardening|hanging|lush|chain", text.lower()), text
+    unknown = ItemFacts("Oakley Planter", ("Yard Art", "Planters"))
+    assert say(review, unknown).endswith("something in yard art.")
+    assert say(review, ItemFacts("Oakley Planter", ("Planters",))) == ""
+
+
+def test_what_a_liked_thing_does_is_wished_for() -> None:
+    review = "It keeps the soil damp, even in July. It clogs when dirty."
+    assert say(review, PLANTER).endswith("something for the garden that keeps the soil damp.")
+    assert say(review, PLANTER, "what_it_is_like") == "It should keep the soil damp."
+    assert "damp" not in say(review, replace(PLANTER, rating=1.0))
+
+
+def test_music_without_a_word_about_it_is_a_broad_genre() -> None:
+    assert "some pop" in say("Great!")
+    assert "soul" not in say("Great!", replace(ALBUM, categories=("Music", "Pop", "Soul")))
+    assert say("", ItemFacts("x", ("Music", "Quiet", "Soul"))).endswith("some music.")
+    assert not mine("Great!").features
     assert say("Great!", ItemFacts("Night Drive")) == ""
     assert say("", ItemFacts("")) == ""
 
@@ -287,7 +356,7 @@ def test_real_reviews_give_wishes_of_the_papers_kind_and_no_leak(shared_data: Pa
     for view in (0, 1):
         told = [text for text in texts[view::2] if text]
         assert len(told) >= 0.9 * 765
-        assert 8 <= np.mean([len(text.split()) for text in told]) <= 25
+        assert 7 <= np.mean([len(text.split()) for text in told]) <= 25
         assert len(set(told)) > 0.6 * len(told)
     preferences = TEACHER.preferences(likes)
     for ask, text in zip(likes, preferences, strict=True):
@@ -300,5 +369,5 @@ def test_real_reviews_give_wishes_of_the_papers_kind_and_no_leak(shared_data: Pa
 
 def test_a_lamp_is_no_album_and_an_album_no_lamp() -> None:
     lamp = ItemFacts("Acme Bright Folding Desk Lamp, Black", ("Home & Kitchen",))
-    assert "desk lamp" in say("This album of mine was dark before. Sturdy base.", lamp)
+    assert "album" not in say("This album of mine was dark before. Sturdy base.", lamp)
     assert "lamp" not in say("I read under this lamp while the mellow soul plays.")

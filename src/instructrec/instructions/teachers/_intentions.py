@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
 import numpy as np
 
 from instructrec.instructions.teachers._lexicon import lexicon
 from instructrec.instructions.teachers._mining import Mined, mine, plain
+from instructrec.instructions.teachers._needs import Said, deed_said, wish_said
 from instructrec.instructions.teachers._wording import (
     Secret,
     capital,
@@ -22,63 +24,152 @@ from instructrec.instructions.teachers._wording import (
 )
 from instructrec.instructions.teachers.base import ItemFacts
 
+_TELLING: Final = 200
+"""Characters of a review that says enough for a further genre to be named."""
+
 
 @dataclass(frozen=True)
 class Wish:
     """The parts of a wish, each without what would give the title away.
 
     Attributes:
-        thing: ``a warm seventies soul album``, ``something soft``, ``some cool jazz``.
-        other: The thing told by other labels than the first; may equal ``thing``.
-    touch: A further label, ``""`` when there is none.
+        stated: The wish as the review states it, in the present; none where it states none.
+        thing: ``a warm seventies soul album``, ``something soft for the home``.
+        other: The thing told by other words; may equal ``thing``.
+        touch: A further broad genre; empty where the review is too short to bear it.
         features: What it should have, most telling first.
         qualities: What it should be like.
         ease: What should be easy to do with it.
-    without: What it should not have.
+        deed: What it should do, after "that" and after "should"; empty when not said.
+        without: What it should not have.
         purpose: For whom or what, with its preposition.
     """
 
+    stated: Said | None
     thing: str
     other: str
     touch: str
     features: tuple[str, ...]
     qualities: tuple[str, ...]
     ease: str
+    deed: tuple[str, str]
     without: str
     purpose: str
 
 
-def wish_of(review: str, facts: ItemFacts, secret: Secret) -> Wish | None:
-    """What a review tells of a wish; none when neither it nor the item's facts tell anything."""
-    said = mine(plain(review)) if review else Mined()
-    more = Mined()
-    if len(said.features) < 3 and facts.description:
-        more = mine(plain(facts.description)[:600])
-    known = lexicon()
-    features = secret.open((*said.features, *more.features[:2]))
+@lru_cache(maxsize=4096)
+def wish_of(review: str, facts: ItemFacts) -> Wish | None:
+    """What a review tells of a wish; the shop's department alone where it tells nothing.
+
+    Returns:
+        None when not even the department is known.
+    """
+    text = plain(review) if review else ""
+    said = mine(text) if text else Mined()
+    secret = Secret(facts.title)
+    is_music = domain_of(facts.categories)[1] == "music"
+    own = _Open(secret, "" if is_music else facts.title)
+    features = own(said.features)
     if len(features) < 3:
-        features += secret.open(said.mentioned[: 3 - len(features)])
+        features += own(said.mentioned[: 3 - len(features)])
     if not features:
-        features = secret.open(said.loose[:1])
-    qualities = secret.open(said.qualities or said.hints[:2] or more.qualities)
-    labels = secret.open(narrow_labels(facts.categories))
-    genres = _genres(secret.open(said.genres), labels, facts)
-    qualities = _unsaid(qualities, features, genres)
-    thing, other, touch = _thing(said, genres, labels, qualities, facts, secret)
+        features = own(said.loose[:1])
+    genres = _genres(own(said.genres), facts)
+    qualities = _unsaid(own(said.qualities or said.hints[:2]), features, genres)
+    head = own.first(*_heads(said, facts))
+    thing, other, touch = _things(head, said.decade, genres, qualities, facts, secret)
+    if len(text) < _TELLING:
+        touch = ""
     features = distinct_nouns([thing, *features])[1:]
-    purpose = next(
-        iter(secret.open((said.recipient and f"for {said.recipient}", said.purpose))), ""
-    )
-    fault = next(iter(secret.open(said.faults)), "")
-    kept = (word for word in said.too if word not in qualities and word not in known.praise)
-    too = next(kept, "")
-    without = f"without {fault}" if fault else f"nothing too {too}" if too else ""
-    if not (features or qualities or purpose or genres or labels or thing != "something"):
+    purpose = _named(own.first(said.recipient and f"for {said.recipient}", said.purpose))
+    stated = wish_said(text, facts.title, not is_music) if text else None
+    if stated and secret.told_by(stated.clause):
+        stated = None
+    if not (stated or features or qualities or purpose or thing != "something"):
         return None
+    pleased = facts.rating is None or facts.rating > 3
+    deed = deed_said(text) if pleased and not is_music and len(features) < 2 else ("", "")
+    deed = deed if own(deed) else ("", "")
+    without = _without(said, qualities, own)
+    ease = own.first(said.ease)
+    return Wish(stated, thing, other, touch, features, qualities, ease, deed, without, purpose)
+
+
+def _things(
+    head: str,
+    decade: str,
+    genres: list[str],
+    qualities: tuple[str, ...],
+    facts: ItemFacts,
+    secret: Secret,
+) -> tuple[str, str, str]:
+    """The thing wanted, another way to say it, and a further broad genre of music."""
+    broad = next(iter(secret.open((broad_thing(facts.categories),))), "")
+    is_music = domain_of(facts.categories)[1] == "music"
+    labels = secret.open(broad_genres(facts.categories)) if is_music else ()
+    genres = genres or list(labels[:1])
+    taken = set(" ".join(genres).split())
+    further = [label for label in labels if taken.isdisjoint(label.split())][:2]
+    thing = _thing(head, decade, genres[:1], qualities[:2], broad)
+    others = genres[1:3] or further[-1:] or genres
+    other = _thing("", decade, others, qualities[2:4], broad)
+    return thing, other, "".join(further[-1:])
+
+
+def _named(purpose: str) -> str:
+    """A purpose with its last word in capitals where it is a name."""
     lead, _, last = purpose.rpartition(" ")
-    purpose = f"{lead} {known.proper.get(last, last)}".strip()
-    ease = next(iter(secret.open((said.ease,))), "")
-    return Wish(thing, other, touch, features, qualities, ease, without, purpose)
+    return f"{lead} {lexicon().proper.get(last, last)}".strip()
+
+
+def _without(said: Mined, qualities: tuple[str, ...], own: _Open) -> str:
+    fault = own.first(*said.faults)
+    praise = lexicon().praise
+    too = next((word for word in said.too if word not in qualities and word not in praise), "")
+    return f"without {fault}" if fault else f"nothing too {too}" if too else ""
+
+
+class _Open:
+    """Leaves phrases out that give the title away, or name the thing by a noun of its title."""
+
+    def __init__(self, secret: Secret, title: str) -> None:
+        self._secret = secret
+        self._nouns = {_stem(word) for word in re.findall(r"[a-z]{3,}", title.lower())}
+
+    def __call__(self, phrases: Iterable[str]) -> tuple[str, ...]:
+        opened = self._secret.open(phrases)
+        if not self._nouns:
+            return opened
+        return tuple(
+            phrase
+            for phrase in opened
+            if self._nouns.isdisjoint(_stem(word) for word in phrase.lower().split())
+        )
+
+    def first(self, *phrases: str) -> str:
+        """The first phrase that may be said; empty when none may."""
+        return next(iter(self(phrases)), "")
+
+
+def _stem(word: str) -> str:
+    return word.removesuffix("s") if len(word) > 3 else word
+
+
+@lru_cache(maxsize=16384)
+def broad_genres(categories: tuple[str, ...]) -> tuple[str, ...]:
+    """Genres that everybody knows among an item's labels, but for its narrowest."""
+    known = lexicon().genres
+    told = [label_phrase(label) for label in categories[:-1] if label.lower() in known]
+    return tuple(dict.fromkeys(told))
+
+
+@lru_cache(maxsize=16384)
+def broad_thing(categories: tuple[str, ...]) -> str:
+    """What one asks for who tells no more than the department; ``""`` when it is unknown."""
+    asked = domain_of(categories)[0]
+    if asked or len(categories) < 2 or not categories[0].strip():
+        return asked
+    return f"something in {label_phrase(categories[0])}"
 
 
 @lru_cache(maxsize=16384)
@@ -103,54 +194,23 @@ def _key(label: str) -> str:
     return words.replace(" and ", " & ")
 
 
-def _genres(said: tuple[str, ...], labels: tuple[str, ...], facts: ItemFacts) -> list[str]:
-    """Genres that the review names and the item's labels bear out, else the labels' own."""
-    known = lexicon()
-    is_music = domain_of(facts.categories)[1] == "music"
-    named = " ".join(labels).lower().split()
-    borne_out = [name for name in said if name.lower().rsplit(maxsplit=1)[-1] in named]
-    own = [label for label in labels if is_music or label.lower() in known.genres]
-    if own or not facts.categories:
-        telling = [name for name in borne_out or said if name not in ("rock", "pop", "metal")]
-        kept = telling if borne_out or not labels else []
-        return list(dict.fromkeys([*map(label_phrase, kept), *own]))
-    return []
-
-
-def _thing(
-    said: Mined,
-    genres: list[str],
-    labels: tuple[str, ...],
-    qualities: tuple[str, ...],
-    facts: ItemFacts,
-    secret: Secret,
-) -> tuple[str, str, str]:
-    """The thing wanted, another way to say it, and a further label."""
-    head = next(iter(secret.open(_heads(said, facts))), "")
-    thing = _plain_thing(head, said.decade, genres[:1], labels, qualities, facts)
-    touch = ""
-    if genres:
-        further = _unlike(genres[0], genres[1:])
-        others = further[:2] or genres[1:3] or genres[:1]
-        other = _plain_thing("", said.decade, others, labels, qualities[2:], facts)
-        touch = further[-1] if further else ""
+def _genres(said: tuple[str, ...], facts: ItemFacts) -> list[str]:
+    """Genres that the review names and the item's labels, if any, bear out."""
+    if not facts.categories:
+        kept = [name for name in said if name not in ("rock", "pop", "metal")]
     else:
-        other = _plain_thing(head, "", [], labels[1:] or labels, (), facts)
-    if said.need and not secret.told_by(said.need):
-        return said.need, thing, ""
-    return thing, other, touch
+        named = " ".join(narrow_labels(facts.categories)).lower().split()
+        kept = [name for name in said if name.lower().rsplit(maxsplit=1)[-1] in named]
+    return list(dict.fromkeys(map(label_phrase, kept)))
 
 
 def _heads(said: Mined, facts: ItemFacts) -> tuple[str, ...]:
-    """What the thing may be called, by its department: a lamp is no album, an album no lamp."""
+    """What the review calls the thing, by its department: a lamp is no album, an album no lamp."""
     media = lexicon().media
     domain = domain_of(facts.categories)[1]
     if domain in media:
         return (said.head,) if said.head in media[domain] else ()
-    kinds = kinds_in(facts.title)
-    if domain and said.head in media["music"]:
-        return kinds
-    return (said.head, *kinds)
+    return () if domain and said.head in media["music"] else (said.head,)
 
 
 def _unsaid(
@@ -162,55 +222,36 @@ def _unsaid(
     return tuple(word for word in qualities if word[:4] not in stems)
 
 
-def _unlike(first: str, labels: list[str]) -> list[str]:
-    """Those labels that do not merely say the first, or one another, in other words."""
-    kept = [first]
-    for label in labels:
-        words = set(label.lower().split())
-        if not any(words & set(other.lower().split()) for other in kept):
-            kept.append(label)
-    return kept[1:]
-
-
-def _plain_thing(
-    head: str,
-    decade: str,
-    genres: list[str],
-    labels: tuple[str, ...],
-    qualities: tuple[str, ...],
-    facts: ItemFacts,
+def _thing(
+    head: str, decade: str, genres: list[str], qualities: tuple[str, ...], broad: str
 ) -> str:
-    lead = ", ".join(qualities[:2])
+    """The thing wanted: by its name or genre where the review tells them, else broadly."""
+    lead = ", ".join(qualities)
+    genre = listed(genres)
     if genres and head in ("", "record", "single"):
-        return f"some {' '.join(part for part in (lead, decade, listed(genres)) if part)}"
+        return f"some {' '.join(part for part in (lead, decade, genre) if part)}"
     if head:
-        genre = listed(genres)
         genre = genre if genre == "world music" else genre.removesuffix(" music")
         phrase = " ".join(part for part in (lead, decade, genre, head) if part)
         last = head.rsplit(maxsplit=1)[-1]
         return f"some {phrase}" if _is_stuff(last) or is_plural(last) else with_article(phrase)
-    if labels:
-        return _label_thing(labels[0], qualities)
-    asked = domain_of(facts.categories)[0]
-    qualified = " and ".join(qualities[:2])
     since = f" from the {decade}" if decade else ""
+    asked = broad or "something"
     if asked.startswith("something"):
-        return " ".join(f"something {qualified} {asked.removeprefix('something')}".split())
-    return f"{asked or f'something {qualified}'}".strip() + since
+        qualified = " and ".join(qualities)
+        told = f"something {qualified}{since} {asked.removeprefix('something')}"
+        return " ".join(told.split())
+    if asked.startswith("some "):
+        return f"some {lead} {asked.removeprefix('some ')}{since}".replace("  ", " ")
+    if qualities and len(asked.split()) < 4:
+        return with_article(f"{lead} {asked.rsplit(maxsplit=1)[-1]}") + since
+    return f"{asked}{since}"
 
 
 def _is_stuff(word: str) -> bool:
     """Whether one asks for some of it, not for one; instruments are both."""
     known = lexicon()
     return word in known.mass and word not in known.telling
-
-
-def _label_thing(label: str, qualities: tuple[str, ...]) -> str:
-    last = label.rsplit(maxsplit=1)[-1]
-    if is_plural(last) and "&" not in label:
-        return " ".join((*qualities[:1], label))
-    lead = "something " + " and ".join(qualities[:2])
-    return f"{lead.strip()} in {label}"
 
 
 _WANTS = (
@@ -226,13 +267,26 @@ _WANTS = (
 )
 
 
+_AIMS = ("I want to {}", "I'd like to {}", "I'm looking for something to {}", "I need to {}")
+
+
+def _stated(said: Said, start: int) -> str:
+    if said.bare:
+        return _AIMS[start % len(_AIMS)].format(said.clause.removeprefix("to "))
+    return _WANTS[start % len(_WANTS)].format(said.clause)
+
+
 def what_i_want(wish: Wish, rng: np.random.Generator) -> Iterator[str]:
     """Ways to say what somebody wants (I1), the preferred first."""
+    if wish.stated:
+        yield f"{_stated(wish.stated, int(rng.integers(36)))}."
     features = wish.features[:2]
     start = int(rng.integers(len(_WANTS)))
     thing = f"{wish.thing} that is {wish.ease}" if _takes_ease(wish) else wish.thing
     if wish.touch and len(features) < 2 and rng.random() < 0.7:
         features = (*features, f"a touch of {wish.touch}")
+    if wish.deed[0] and not features and thing == wish.thing:
+        thing = f"{thing} that {wish.deed[0]}"
     asked = _WANTS[start].format(_with(thing, features))
     tail = f" {wish.purpose}" if wish.purpose else ""
     if wish.purpose.startswith("for my") and rng.random() < 0.4:
@@ -253,6 +307,10 @@ def what_it_is_like(wish: Wish, rng: np.random.Generator) -> Iterator[str]:
     qualities = wish.qualities[2:4] or wish.qualities[:2]
     be = " and ".join((*qualities[:1], wish.ease) if wish.ease else qualities)
     qualities = qualities or ((wish.ease,) if wish.ease else ())
+    if wish.deed[1] and not later:
+        yield f"It should {wish.deed[1]}."
+    if wish.stated and not (later or qualities):
+        yield _meant(wish.stated, rng)
     options = []
     if qualities and later:
         options.append(f"It should be {be}, with {listed(later[:2])}")
@@ -287,6 +345,17 @@ def what_it_is_like(wish: Wish, rng: np.random.Generator) -> Iterator[str]:
     for number in range(len(options)):
         yield _ended(options[(first + number) % len(options)], wish)
     yield _ended(f"I'd be happy with {wish.other}", wish)
+
+
+def _meant(said: Said, rng: np.random.Generator) -> str:
+    """A stated wish again, in other words than I1 has."""
+    if said.bare:
+        return f"It should help me {said.clause}."
+    return (
+        f"What I have in mind is {said.clause}.",
+        f"Ideally it would be {said.clause}.",
+        f"I'd be happy with {said.clause}.",
+    )[int(rng.integers(3))]
 
 
 def _takes_ease(wish: Wish) -> bool:

@@ -80,6 +80,13 @@ class Grammar:
     loves: frozenset[str]
     before_nouns: frozenset[str]
     no_ends: frozenset[str]
+    no_cue_after: frozenset[str]
+    no_thing: frozenset[str]
+    no_wish: frozenset[str]
+    no_aims: frozenset[str]
+    owned: frozenset[str]
+    no_clause_end: frozenset[str]
+    no_deed: frozenset[str]
     too_plain: frozenset[str]
     numbers: Mapping[str, str]
 

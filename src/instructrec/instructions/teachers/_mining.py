@@ -45,7 +45,6 @@ class Mined:
         hints: Adjectives of something that could not be made out.
         recipient: ``my son``; ``""`` when nobody is named.
         purpose: ``for camping``, ``to teach beginners``; ``""`` when none is said.
-        need: What was looked for, in the writer's own words; ``""`` when not said.
     """
 
     head: str = ""
@@ -61,7 +60,6 @@ class Mined:
     hints: tuple[str, ...] = ()
     recipient: str = ""
     purpose: str = ""
-    need: str = ""
 
 
 def plain(text: str) -> str:
@@ -94,7 +92,7 @@ class _Miner:
         self.hints: dict[str, None] = {}
         self.too: dict[str, None] = {}
         self.genres: dict[str, None] = {}
-        self.head = self.decade = self.recipient = self.purpose = self.need = self.ease = ""
+        self.head = self.decade = self.recipient = self.purpose = self.ease = ""
 
     def mined(self) -> Mined:
         """What was found."""
@@ -125,7 +123,6 @@ class _Miner:
             tuple(hint for hint in self.hints if hint not in self.qualities),
             self.recipient,
             self.purpose,
-            self.need,
         )
 
     # What is said with an adjective
@@ -373,20 +370,6 @@ class _Miner:
                 self.purpose = f"for {' '.join(words)}"
         return at + 1
 
-    def looking(self, at: int) -> int:
-        """``looking for a sturdy crate``, ``I needed something to cover my boat``."""
-        tokens = self.tokens
-        start = at + 2 if tokens[at] in ("looking", "searching") else at + 1
-        if start == at + 2 and tokens[at + 1] != "for":
-            return at + 1
-        if start == at + 1 and (not at or tokens[at - 1] != "i"):
-            return at + 1
-        if not self.need and tokens[start] in ("a", "an", "some", "something"):
-            words = self._own_words(start, 8)
-            if len(words) > 2 and words[-1] not in lexicon().vague:
-                self.need = " ".join(words)
-        return at + 1
-
     def easy(self, at: int) -> int:
         """``easy to clean``."""
         tokens = self.tokens
@@ -466,7 +449,4 @@ def _handlers() -> dict[str, Callable[[_Miner, int], int]]:
     handlers |= dict.fromkeys(("my", "our"), _Miner.my)
     handlers |= dict.fromkeys(("use", "used"), _Miner.use)
     handlers["easy"] = _Miner.easy
-    handlers |= dict.fromkeys(
-        ("looking", "searching", "needed", "wanted", "need", "want"), _Miner.looking
-    )
     return handlers

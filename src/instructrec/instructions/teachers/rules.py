@@ -27,6 +27,7 @@ LONGEST_TEXT = 32
 class RulesTeacher:
     """Writes what rules can read out of reviews, labels and titles; the same for the same seed.
 
+    A wish that a review states is told in the review's own words, as said before the purchase.
     No text names the title it is made from, or any three words in a row of it.
 
     Args:
@@ -72,7 +73,8 @@ class RulesTeacher:
 
         Args:
             review: What they wrote about the item afterwards.
-            facts: The item; description and labels help where the review says little.
+            facts: The item; where the review says little, its department is named, never its
+                narrowest label or a noun of its title.
             view: ``what_i_want`` (I1) or ``what_it_is_like`` (I1*).
             rng: Draws the wording.
 
@@ -81,7 +83,7 @@ class RulesTeacher:
         """
         secret = Secret(facts.title)
         short = review if len(review) < self.longest_review else ""
-        wish = wish_of(short, facts, secret)
+        wish = wish_of(short, facts)
         if wish is None:
             return ""
         say = what_i_want if view == "what_i_want" else what_it_is_like
