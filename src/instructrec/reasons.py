@@ -18,6 +18,8 @@ MOST = 3
 """Titles of the history, and words of the wish, that are named for one item at most."""
 FAINTEST = 0.05
 """A title of the history that speaks more faintly than this is not named."""
+LEAST_LOSS = 0.03
+"""How much nearer in meaning (cosine) a word must bring a wish to an item to be named."""
 _WORD = re.compile(r"[^\W_]+")
 _SMALL = (
     "a about am an and any anything are as at be but by can do for from get give has have her him "
@@ -51,14 +53,33 @@ class Reasons:
         """
         spoken = self._history(instruction, rows)
         wish = words_of(instruction.intention.text)
+        shared = [self._shared(wish, int(row)) for row in rows]
+        meant = self._meant(instruction.intention.text, wish, rows)
         return [
-            Because(history, self._words(wish, int(row)))
-            for history, row in zip(spoken, rows, strict=True)
+            Because(history, tuple(dict.fromkeys((*words, *near)))[: 2 * MOST])
+            for history, words, near in zip(spoken, shared, meant, strict=True)
         ]
 
-    def _words(self, wish: Sequence[str], row: int) -> tuple[str, ...]:
+    def _shared(self, wish: Sequence[str], row: int) -> tuple[str, ...]:
+        """The words of the wish that the item has as well."""
         known = {_stem(word) for word in words_of(self._text(row))}
-        return tuple(word for word in wish if _stem(word) in known)[: 2 * MOST]
+        return tuple(word for word in wish if _stem(word) in known)
+
+    def _meant(self, text: str, wish: Sequence[str], rows: Rows) -> list[tuple[str, ...]]:
+        """The words without which the wish would be farther from the item in meaning."""
+        dense = self._dense
+        encoder = getattr(dense, "encoder", None)
+        if dense is None or encoder is None or not wish or not len(rows):
+            return [()] * len(rows)
+        without = [_left_out(text, word) for word in wish]
+        vectors = encoder.encode([text, *without])
+        near = vectors @ dense.vectors[rows].T
+        loss = near[0] - near[1:]
+        found = []
+        for column in loss.T:
+            best = np.argsort(-column, kind="stable")[:MOST]
+            found.append(tuple(wish[at] for at in best if column[at] >= LEAST_LOSS))
+        return found
 
     def _text(self, row: int) -> str:
         items = self._catalogue.items
@@ -101,6 +122,11 @@ def words_of(text: str) -> list[str]:
     """The telling words of a text, each once, in order."""
     words = _WORD.findall(text.casefold())
     return list(dict.fromkeys(w for w in words if w not in _SMALL_WORDS and len(w) > 1))
+
+
+def _left_out(text: str, word: str) -> str:
+    """A text without one of its words, in any case."""
+    return " ".join(re.sub(rf"\b{re.escape(word)}\b", " ", text, flags=re.IGNORECASE).split())
 
 
 def _stem(word: str) -> str:

@@ -51,3 +51,24 @@ def test_words_of_the_wish_are_found_whatever_their_ending(recommender):
     assert can.words == ("water", "gardens")
     assert pot.words == ("gardens",)
     assert can.history == ()
+
+
+class Colours:
+    """Reads a text as how much racing and how much water is in it."""
+
+    def encode(self, texts):
+        racing = [float("petrol" in text) for text in texts]
+        water = [float("rain" in text) for text in texts]
+        return np.array([racing, water], dtype=np.float32).T
+
+
+def test_a_word_that_means_what_the_item_is_speaks_for_it_without_being_shared(recommender):
+    catalogue = recommender.catalogue
+    vectors = np.zeros((len(catalogue), 2), dtype=np.float32)
+    kart, can = catalogue.rows(["g1", "h4"])
+    vectors[kart], vectors[can] = [1.0, 0.0], [0.0, 1.0]
+    reasons = Reasons(catalogue, {"dense": SimpleNamespace(vectors=vectors, encoder=Colours())})
+    wish = asked(wish="something for a petrol head on rainy days")
+    first, second = reasons.because(wish, np.array([kart, can]))
+    assert first.words == ("petrol",)
+    assert second.words == ("rainy",)
