@@ -74,11 +74,11 @@ def _t5(shape: Shape, tokenizer: Any) -> Any:
         eos_token_id=tokenizer.eos_token_id,
         decoder_start_token_id=tokenizer.pad_token_id,
     )
-    model = T5ForConditionalGeneration(config)
-    # The head is the embedding, its input scaled by width^-0.5: embeddings of deviation 1, as
-    # transformers starts them, need thousands of steps to move; small ones learn at once.
-    torch.nn.init.normal_(model.shared.weight, std=0.1)
-    return model.eval()
+    # The head is the embedding with its input scaled by width^-0.5, so that logits start with
+    # deviation 1; an untied head (tie_word_embeddings=False) would start with very large ones.
+    # Embeddings of deviation 1 learnt fastest: after 120 steps on game titles the loss was 5.84,
+    # with .1 it was 6.37, with .3 6.15, with .6 5.98, with 2 6.28.
+    return T5ForConditionalGeneration(config).eval()
 
 
 def _llama(shape: Shape, tokenizer: Any) -> Any:
@@ -92,7 +92,7 @@ def _llama(shape: Shape, tokenizer: Any) -> Any:
         num_attention_heads=shape.heads,
         num_key_value_heads=shape.heads,
         max_position_embeddings=MAX_POSITIONS,
-        initializer_range=0.04,
+        initializer_range=0.04,  # learnt fastest of .02, .04, .06, .08, .12
         tie_word_embeddings=True,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
