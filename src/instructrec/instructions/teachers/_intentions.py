@@ -311,10 +311,27 @@ def what_it_is_like(wish: Wish, rng: np.random.Generator) -> Iterator[str]:
         yield f"It should {wish.deed[1]}."
     if wish.stated and not (later or qualities):
         yield _meant(wish.stated, rng)
+    if wish.other == "something" and not later:
+        yield (
+            f"It should be {be}." if qualities else _ended(f"I'd be happy with {wish.thing}", wish)
+        )
+        return
+    options = _likings(wish, later, be if qualities else "")
+    first = int(rng.integers(len(options)))
+    for number in range(len(options)):
+        yield _ended(options[(first + number) % len(options)], wish)
+    if wish.other != "something":
+        yield _ended(f"I'd be happy with {wish.other}", wish)
+
+
+def _likings(wish: Wish, later: tuple[str, ...], be: str) -> list[str]:
+    """Ways to say what the thing should have and be, each as good as another."""
     options = []
-    if qualities and later:
+    if be and later:
         options.append(f"It should be {be}, with {listed(later[:2])}")
-    if len(later) == 1:
+    if len(later) == 1 and wish.other == "something":
+        options += [f"I'd enjoy something with {later[0]}", f"It should have {later[0]}"]
+    elif len(later) == 1:
         options += [
             f"{capital(wish.other)} with {later[0]} would suit me well",
             f"I'd be happy with {wish.other}, as long as it has {later[0]}",
@@ -328,7 +345,7 @@ def what_it_is_like(wish: Wish, rng: np.random.Generator) -> Iterator[str]:
             f"I'd enjoy {listed(later)}",
             f"I like it best with {listed(later)}",
         ]
-    elif qualities:
+    elif be:
         options += [
             f"I'd like it to be {be}, and I'd be happy with {wish.other}",
             f"It should be {be}, perhaps {wish.other}",
@@ -341,10 +358,7 @@ def what_it_is_like(wish: Wish, rng: np.random.Generator) -> Iterator[str]:
             f"I'd be happy with {wish.other}",
             f"I'm in the mood for {wish.other}",
         ]
-    first = int(rng.integers(len(options)))
-    for number in range(len(options)):
-        yield _ended(options[(first + number) % len(options)], wish)
-    yield _ended(f"I'd be happy with {wish.other}", wish)
+    return options
 
 
 def _meant(said: Said, rng: np.random.Generator) -> str:

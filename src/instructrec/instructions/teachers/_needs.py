@@ -25,7 +25,10 @@ _CUES: Final = (
     (
         "want",
         ("ing for", " after"),
-        re.compile(rf"{_I}(?:{_SEEKING}|after)\s+|\b(?:was|were|been)\s+(?:\w+\s+)?{_SEEKING}\s+"),
+        re.compile(
+            rf"{_I}(?:{_SEEKING}|after)\s+|\b(?:was|were|been)\s+(?:\w+\s+)?{_SEEKING}\s+"
+            rf"|(?:^|(?<=[.!?\n])\s*){_SEEKING}\s+"
+        ),
     ),
     (
         "sought",
@@ -77,9 +80,9 @@ case."""
 _END: Final = re.compile(
     r"[.?!;:,\n()\"]|\s[-–—]+\s|--|"
     r"\b(?:but|because|so(?! that)|since|when|while|although|though|which|until|unless|if|as\s+i|"
-    r"(?:will|would)\s+(?:be|enjoy|love|like|find)|(?:and|then)\s+(?:i|we|he|she|it|they|this|these|"
+    r"(?:and|then)\s+(?:i|we|he|she|it|they|this|these|"
     r"that|the|my\s+\w+|was|were|had|have|am|is|got|found|saw|bought|came|thought|decided|\w+ed|"
-    r"sent|gave|made|took|went|put|told|knew|fell|did|can|could|just|also|don't|didn't|never)|i\s+(?:\w+ed|bought|got|found|think)|(?:this|it)\s+is|"
+    r"sent|gave|left|made|took|went|put|told|knew|fell|did|can|could|just|also|don't|didn't|never)|i\s+(?:(?!need)\w+ed|bought|got|found|think)|(?:this|it)\s+is|"
     r"or\s+(?:just|want|need|are|looking)|(?:you|i)\s+(?:might|may|should|must)|(?:you|i)'ll)\b",
     re.I,
 )
@@ -253,6 +256,8 @@ def _is_free(words: list[str]) -> bool:
 
 def _may_be_named(words: list[str], told: set[str], names: bool) -> bool:
     proper = lexicon().proper
+    if len(words[-1]) < 2 or any(word[0] == "'" or word.endswith("'") for word in words):
+        return False
     if sum(word.isupper() and len(word) > 1 for word in words) > 2:
         return False
     for word in words:
