@@ -82,7 +82,8 @@ _END: Final = re.compile(
     r"\b(?:but|because|so(?! that)|since|when|while|although|though|which|until|unless|if|as\s+i|"
     r"(?:and|then)\s+(?:i|we|he|she|it|they|this|these|"
     r"that|the|my\s+\w+|was|were|had|have|am|is|got|found|saw|bought|came|thought|decided|\w+ed|"
-    r"sent|gave|left|made|took|went|put|told|knew|fell|did|can|could|just|also|don't|didn't|never)|i\s+(?:(?!need)\w+ed|bought|got|found|think)|(?:this|it)\s+is|"
+    r"sent|gave|left|made|took|went|put|told|knew|fell|did|can|could|just|also|don't|didn't|never)|"
+    r"i\s+(?:(?!need)\w+ed|bought|got|found|think)|(?:this|it)\s+is|"
     r"or\s+(?:just|want|need|are|looking)|(?:you|i)\s+(?:might|may|should|must)|(?:you|i)'ll)\b",
     re.I,
 )
