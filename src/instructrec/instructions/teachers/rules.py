@@ -40,7 +40,7 @@ class RulesTeacher:
         >>> facts = ItemFacts("Night Drive", ("Music", "Soul"))
         >>> rng = np.random.default_rng(0)
         >>> teacher.intention("Warm vocals and a funky bass.", facts, "what_i_want", rng)
-        'Please find me some soul with warm vocals and funky bass.'
+        'Please find me some music with warm vocals and funky bass.'
 
     Source: docs/paper.md §2, after the paper's §3.2, with rules in the place of its language model.
     """
