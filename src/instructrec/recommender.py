@@ -17,6 +17,8 @@ from instructrec.asking import Asked, Understanding
 from instructrec.data.catalogue import Catalogue
 from instructrec.data.dataset import Dataset
 from instructrec.errors import FolderError, UsageError, WrongFolderError
+from instructrec.folders import MANIFEST, read_manifest
+from instructrec.instructions.requests import MAX_HISTORY
 from instructrec.instructions.schema import Context, Instruction, TaskForm
 from instructrec.protocols import SILENT, Filters, Progress, Retriever, Rows, Scores
 from instructrec.ranking.fusion import Fusion
@@ -59,13 +61,19 @@ class Recommender:
         retrievers: Fitted on all rows, by name.
         lm: The language model (`instructrec.ranking.ranker.Ranker`).
         fusion_file: The run's fusion.json.
+        max_history: Items of a sequence at most, one place kept for the answer, as in the corpus.
 
     Example:
         ``Recommender.load("runs/demo").recommend(wish="a gift for my son who likes racing")``
     """
 
     def __init__(
-        self, dataset: Dataset, retrievers: Mapping[str, Retriever], lm: Ranker, fusion_file: Path
+        self,
+        dataset: Dataset,
+        retrievers: Mapping[str, Retriever],
+        lm: Ranker,
+        fusion_file: Path,
+        max_history: int = MAX_HISTORY,
     ) -> None:
         self.dataset = dataset
         self.catalogue: Catalogue = dataset.catalogue
@@ -73,7 +81,8 @@ class Recommender:
         self.lm = lm
         self.fusion = Fusion.load(fusion_file, {**self.retrievers, "lm": lm})
         self._fusion_file = fusion_file
-        self._understanding = Understanding(dataset)
+        self._max_history = max_history
+        self._understanding = Understanding(dataset, max_history)
         self._reasons = Reasons(self.catalogue, self.retrievers)
         found = [one for name, one in self.retrievers.items() if name != "popularity"]
         self._hybrid = Hybrid(found, fill=self.retrievers.get("popularity"))
@@ -100,12 +109,12 @@ class Recommender:
         dataset = Dataset(run / "dataset")
         retrievers = load_retrievers(run / "retrievers-serving", dataset.catalogue)
         ranker = Ranker.load(run / "model", dataset.catalogue)
-        return cls(dataset, retrievers, ranker, run / "fusion.json")
+        return cls(dataset, retrievers, ranker, run / "fusion.json", _longest(run / "corpus"))
 
     def without(self, *names: str) -> Recommender:
         """The same recommender without some retrievers, such as ``dense``."""
         kept = {name: found for name, found in self.retrievers.items() if name not in names}
-        return Recommender(self.dataset, kept, self.lm, self._fusion_file)
+        return Recommender(self.dataset, kept, self.lm, self._fusion_file, self._max_history)
 
     def recommend(
         self,
@@ -395,6 +404,13 @@ class Recommender:
             if at >= 0:
                 marked.setdefault(kind, []).append((at, at + len(text)))
         return rendered.text, split_parts(rendered.text, marked)
+
+
+def _longest(corpus: Path) -> int:
+    """How long sequences were in training; the usual length where the corpus is gone."""
+    if not (corpus / MANIFEST).is_file():
+        return MAX_HISTORY
+    return int(read_manifest(corpus, "corpus")["settings"].get("max_history", MAX_HISTORY))
 
 
 def _something_known(instruction: Instruction) -> bool:

@@ -230,3 +230,14 @@ def test_a_folder_that_is_no_run_is_refused_in_one_line(tmp_path):
 
 def test_telling_words_leave_small_words_out():
     assert words_of("I want a gift for my son, a GIFT!") == ["gift", "son"]
+
+
+def test_the_language_model_is_told_no_longer_a_history_than_it_was_trained_on(recommender, shop):
+    short = Recommender(
+        shop, recommender.retrievers, recommender.lm, recommender._fusion_file, max_history=3
+    )
+    long_text = recommender.recommend(user="ann", k=1).instruction
+    short_text = short.recommend(user="ann", k=1).instruction
+    assert long_text.count("Turbo Kart") == 1
+    assert "Quiet Farm" in short_text
+    assert "Turbo Kart" not in short_text
