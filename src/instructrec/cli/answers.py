@@ -72,7 +72,9 @@ def items_table(items: tuple[Recommended, ...]) -> Table:
 
 
 def _evidence(item: Recommended) -> str:
-    told = sorted(item.evidence.items(), key=lambda pair: -abs(pair[1]))
+    # What would be shown as +0.00 says nothing.
+    heard = ((name, value) for name, value in item.evidence.items() if abs(value) >= 0.005)
+    told = sorted(heard, key=lambda pair: -abs(pair[1]))
     return " ".join(f"{name} {value:+.2f}" for name, value in told)
 
 
