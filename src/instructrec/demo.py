@@ -35,7 +35,7 @@ class DemoConfig(BaseModel):
     """Seeds everything."""
     backbone: str = "tiny-causal"
     """Chosen by what validated best in the time that a demo may take."""
-    steps: int | None = Field(default=300, ge=1)
+    steps: int | None = Field(default=800, ge=1)
     """Updates of tuning."""
     budget: float | None = Field(default=None, ge=10)
     """Seconds for everything, instead of steps."""
