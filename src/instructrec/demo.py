@@ -17,7 +17,7 @@ from instructrec.recommender import Recommender
 from instructrec.stages import RunConfig, encoder_is_here, made_up, stages_of
 
 WISH = "a gift for my son who likes racing, under 30"
-VAGUE = "something to keep a petrol-head kid busy on a long drive"
+VAGUE = "something to read for a child at bedtime"
 SHOWN = 5
 """Items that an example shows."""
 
