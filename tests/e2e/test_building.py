@@ -140,7 +140,7 @@ RUN = "{run}"
 @pytest.mark.parametrize(
     ("args", "code", "line"),
     [
-        (["recommend", "nowhere"], 1, "there is no run nowhere. Check the path"),
+        (["recommend", "nowhere"], 2, "there is no run nowhere. Check the path"),
         (["recommend", RUN, "--filter", "price"], 2, "'price' is not a filter. Write a column"),
         (["recommend", RUN, "--filter", "colour==red"], 2, "names the column 'colour'"),
         (["recommend", RUN, "--task", "T7"], 2, "'T7' is not a task form. Use T0, T1, T2 or T3"),
@@ -153,7 +153,7 @@ RUN = "{run}"
         (["recommend", RUN, "--users", "who.txt", "--out", "a.parquet"], 1, "no file who.txt"),
         (["recommend", RUN, "--k", "none"], 2, "Invalid value for '--k'"),
         (["corpus", "describe", RUN], 1, "has no manifest.json"),
-        (["corpus", "build", "nowhere", "--out", "c"], 1, "there is no folder nowhere"),
+        (["corpus", "build", "nowhere", "--out", "c"], 2, "there is no folder nowhere"),
         (["corpus", "build", f"{RUN}/dataset", "--teacher", "owl", "--out", "c"], 2, "Use one of"),
         (
             ["corpus", "build", f"{RUN}/dataset", "--scenario", "P9", "--out", "c"],
@@ -161,12 +161,12 @@ RUN = "{run}"
             "'P9' is not a scenario",
         ),
         (["rank", f"{RUN}/model", "--instruction", "x", "--candidate", "y", "--score", "z"], 2, ""),
-        (["rank", "./nowhere", "--instruction", "x", "--candidate", "y"], 1, "no folder nowhere"),
+        (["rank", "./nowhere", "--instruction", "x", "--candidate", "y"], 2, "no folder nowhere"),
         (["build", "--out", "r"], 2, "there is nothing to import. Give --interactions FILE"),
         (["build", "--interactions", "no.csv", "--out", "r"], 2, "there is no file no.csv"),
         (["build", "--budget", "soon", "--out", "r"], 2, "'soon' is not a duration"),
         (["build", "--protocol", "odd", "--out", "r"], 2, "'odd' is not a protocol"),
-        (["build", "--config", "no.json", "--out", "r"], 1, "no.json is missing"),
+        (["build", "--config", "no.json", "--out", "r"], 2, "there is no file no.json"),
         (["demo", "--out", f"{RUN}/dataset"], 2, "is not empty and is no run"),
     ],
 )
