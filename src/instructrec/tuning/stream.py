@@ -17,8 +17,10 @@ from instructrec.hashing import stable_share
 from instructrec.instructions.corpus import Corpus
 from instructrec.tuning.config import TuneConfig
 
-BLOCK_ROWS = 16_384
-"""Rows that are shuffled, rendered and bucketed together: what memory is bounded by."""
+BLOCK_ROWS = 65_536
+"""Rows that are shuffled, rendered and bucketed together: what memory is bounded by (about 6 KiB
+a row). All rows of a user lie together in a corpus, so smaller blocks show the same history many
+times within a few hundred steps, which is learnt by heart instead of from."""
 
 _UNREAD = ("instruction", "response", "template", "split", "query_id")
 """Columns that are not needed: the rendering of epoch 0 and what is told by the file."""
