@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from instructrec.errors import FolderError
-from instructrec.folders import identity, is_current, new_folder, read_manifest, verify
+from instructrec.folders import new_folder, read_manifest, verify
 
 
 def _make(target: Path, text: str = "one", **options: object) -> None:
@@ -94,14 +94,6 @@ def test_a_changed_file_is_found(tmp_path: Path) -> None:
     (tmp_path / "d" / "a.txt").write_text("changed")
     with pytest.raises(FolderError, match="has changed"):
         verify(tmp_path / "d")
-
-
-def test_a_folder_is_current_only_under_the_same_inputs(tmp_path: Path) -> None:
-    _make(tmp_path / "in")
-    _make(tmp_path / "out", inputs={"in": tmp_path / "in"})
-    assert is_current(tmp_path / "out", identity("dataset", {}, 0, {"in": tmp_path / "in"}))
-    _make(tmp_path / "in", "two", replace=True)
-    assert not is_current(tmp_path / "out", identity("dataset", {}, 0, {"in": tmp_path / "in"}))
 
 
 @pytest.mark.parametrize(

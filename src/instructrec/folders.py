@@ -224,14 +224,6 @@ def verify(folder: Path) -> None:
             )
 
 
-def is_current(target: Path, made_by: Mapping[str, Any]) -> bool:
-    """Whether ``target`` is complete and was made by exactly this `identity`."""
-    if not (target / MANIFEST).is_file():
-        return False
-    manifest = read_json(target / MANIFEST)
-    return all(manifest.get(key) == value for key, value in made_by.items())
-
-
 def sync(path: Path) -> None:
     """Push a file's bytes to the disk, so that a power cut after this call does not lose it."""
     descriptor = os.open(path, os.O_RDONLY)
