@@ -24,6 +24,7 @@ from rich.console import Console
 from instructrec.cli.app import run as command
 from instructrec.cli.progress import make_progress
 from instructrec.data.dataset import Dataset
+from instructrec.data.splits import Protocol
 from instructrec.evaluation.of_run import evaluate_run
 from instructrec.evaluation.trials import CandidateList
 from instructrec.fitting import Grounds, fit_run
@@ -33,7 +34,7 @@ from instructrec.instructions.schema import Scenario
 from instructrec.ranking.ranker import Ranker
 from instructrec.retrieval import fit_retrievers, load_retrievers
 
-PROTOCOL = "leave-one-out"
+PROTOCOL = Protocol.LEAVE_ONE_OUT
 TASKS = "P1,I0,T0/T1/T2/T3"
 MIX = "--mix T0=0.1 --mix T1=0.1 --mix T2=0.3"
 
@@ -84,7 +85,7 @@ def _do(line: str) -> None:
 def retrievers(run: Path) -> None:
     """Fit the retrievers on training rows."""
     dataset = Dataset(run / "dataset")
-    facts = {"protocol": PROTOCOL}
+    facts = {"protocol": PROTOCOL.value}
     with new_folder(
         run / "retrievers",
         "retrievers",
@@ -107,7 +108,7 @@ def fusion(run: Path, lists: Path) -> None:
         **load_retrievers(run / "retrievers", dataset.catalogue),
         "lm": Ranker.load(run / "model", dataset.catalogue),
     }
-    facts = {"protocol": PROTOCOL, "seed": 0}
+    facts = {"protocol": PROTOCOL.value, "seed": 0}
     write_json(run / "fusion.json", fit_run(grounds, pieces, facts, make_progress()))
 
 

@@ -168,7 +168,7 @@ def rules_wishes(
     interactions: pl.DataFrame, items: pl.DataFrame, limit: int, seed: int
 ) -> list[tuple[str, str]]:
     """What the rules teacher makes of the reviews of last interactions."""
-    from instructrec.instructions.annotate import names_title
+    from instructrec.instructions.annotations import names_title
     from instructrec.instructions.teachers.rules import RulesTeacher
 
     last = interactions.group_by("user_id", maintain_order=True).last()

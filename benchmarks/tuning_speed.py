@@ -132,7 +132,7 @@ def measure(
 
     def begin(**settings: object) -> tuple[Stream, Updater]:
         config = TuneConfig.model_validate({"backbone": name, **settings})
-        backbone = start_backbone(corpus, dataset.catalogue, config, folder / "tokenizer")
+        backbone = start_backbone(corpus, dataset, config, folder / "tokenizer")
         return Stream(corpus, backbone, config), Updater(backbone, config, 1e-4)
 
     stream, ours = begin()
