@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from instructrec.backbones import Backbone
 from instructrec.errors import ModelError
 from instructrec.instructions.corpus import Corpus
-from instructrec.tuning.loop import SavePoints, Updater, measure
+from instructrec.training import SavePoints, State, Store, pack, take, unpack
+from instructrec.tuning.loop import Updater, measure
 from instructrec.tuning.start import start_backbone
-from instructrec.tuning.state import State, Store, pack, take, unpack
 from instructrec.tuning.stream import Step, Stream
 
 from .conftest import quick

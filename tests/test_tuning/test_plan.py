@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from instructrec.errors import UsageError
+from instructrec.training import learning_rate
 from instructrec.tuning import TuneConfig
-from instructrec.tuning.plan import FEWEST, Measured, learning_rate, plan_budget, plan_steps
+from instructrec.tuning.plan import FEWEST, Measured, plan_budget, plan_steps
 
 PEAK = 1e-3
 

@@ -1,7 +1,7 @@
 """Corpus to Model: the tuning of a language model on instructions."""
 
+from instructrec.training import SavePoints
 from instructrec.tuning.config import TuneConfig
-from instructrec.tuning.loop import SavePoints
 from instructrec.tuning.start import untuned
 from instructrec.tuning.tune import Tuned, tune
 

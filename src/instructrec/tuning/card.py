@@ -11,9 +11,9 @@ import jinja2
 
 from instructrec.backbones import SHAPES
 from instructrec.instructions.corpus import Corpus
+from instructrec.training import State
 from instructrec.tuning.choice import Choice
 from instructrec.tuning.config import TuneConfig
-from instructrec.tuning.state import State
 
 
 def write_card(

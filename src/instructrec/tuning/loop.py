@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,30 +12,25 @@ import torch
 from instructrec.backbones import Backbone
 from instructrec.errors import ModelError
 from instructrec.protocols import SILENT, Progress
+from instructrec.training import (
+    EVERY_MINUTE,
+    SavePoints,
+    State,
+    Store,
+    Weights,
+    learning_rate,
+    pack,
+    put,
+    seeded,
+    take,
+    unpack,
+)
 from instructrec.tuning.config import TuneConfig
-from instructrec.tuning.plan import Plan, learning_rate
-from instructrec.tuning.state import State, Store, Weights, pack, put, take, unpack
+from instructrec.tuning.plan import Plan
 from instructrec.tuning.stream import Position, Step, Stream
 from instructrec.tuning.validation import Panel, validate
 
 WINDOW = ("loss", "response_nll", "response_tokens", "span_nll", "span_tokens", "steps")
-
-
-@dataclass(frozen=True)
-class SavePoints:
-    """When the state is written besides at every validation; it never changes the result.
-
-    Attributes:
-        seconds: Time between two saves.
-        steps: Or so many steps between them.
-    """
-
-    seconds: float = 60.0
-    steps: int | None = None
-
-    def is_due(self, step: int, since: float) -> bool:
-        """Whether to save after ``step`` updates, ``since`` seconds after the last save."""
-        return since >= self.seconds or (self.steps is not None and step % self.steps == 0)
 
 
 @dataclass(frozen=True)
@@ -140,7 +134,7 @@ class Trainer:
         panels: Sequence[Panel],
         plan: Plan,
         store: Store,
-        saves: SavePoints = SavePoints(),
+        saves: SavePoints = EVERY_MINUTE,
         progress: Progress = SILENT,
     ) -> None:
         self.updater, self.stream, self.plan, self.store = updater, stream, plan, store
@@ -234,26 +228,6 @@ def _point(state: State, rate: float) -> dict[str, float]:
         if window[f"{part}_tokens"]:
             point[f"{part}_loss"] = window[f"{part}_nll"] / window[f"{part}_tokens"]
     return point
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Run with torch's random state set by ``seed``; it is as before afterwards."""
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield
-
-
-@contextmanager
-def computing_with(threads: int) -> Iterator[None]:
-    """Run with so many threads of torch's; there are as many as before afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def measure(updater: Updater, stream: Stream, seconds: float) -> float:

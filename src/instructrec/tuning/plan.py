@@ -105,19 +105,3 @@ def _plan(config: TuneConfig, steps: int, validated: float, chosen: float, threa
         curve_every=max(steps // 400, 1),
         threads=threads,
     )
-
-
-def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
-    """The learning rate of an update: a linear rise, then a cosine down to zero.
-
-    Args:
-        step: Counted from 0.
-        steps: All of them.
-        peak: The highest learning rate.
-        warmup: Share of the steps in which it rises.
-    """
-    rising = math.ceil(warmup * steps)
-    if step < rising:
-        return peak * (step + 1) / rising
-    done = (step - rising) / max(steps - rising, 1)
-    return peak * 0.5 * (1.0 + math.cos(math.pi * done))

@@ -20,14 +20,14 @@ from instructrec.hashing import stable_hash
 from instructrec.instructions.corpus import Corpus
 from instructrec.protocols import SILENT, Progress
 from instructrec.ranking.scoring import TRIED, ScoringConfig
+from instructrec.training import SavePoints, State, Store, computing_with, put, take
 from instructrec.tuning.card import write_card
 from instructrec.tuning.choice import Choice, choose
 from instructrec.tuning.config import DEFAULT_EPOCHS, TuneConfig
 from instructrec.tuning.figures import write_losses
-from instructrec.tuning.loop import SavePoints, Trainer, Updater, computing_with, measure
+from instructrec.tuning.loop import Trainer, Updater, measure
 from instructrec.tuning.plan import Measured, Plan, plan_budget, plan_steps
 from instructrec.tuning.start import merge_adapters, origin, start_backbone
-from instructrec.tuning.state import State, Store, put, take
 from instructrec.tuning.stream import Stream
 from instructrec.tuning.validation import Panel, gather_panels, validate
 

@@ -1,9 +1,11 @@
-"""Where an unfinished training stands: all that an exact resume needs, written at once or not."""
+"""What every training of ours needs: state on disk for an exact resume, rates, seeds, threads."""
 
 from __future__ import annotations
 
+import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -159,3 +161,59 @@ def put(parameters: Mapping[str, torch.nn.Parameter], weights: Weights) -> None:
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(weights[name])
+
+
+def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
+    """The learning rate of an update: a linear rise, then a cosine down to zero.
+
+    Args:
+        step: Counted from 0.
+        steps: All of them.
+        peak: The highest learning rate.
+        warmup: Share of the steps in which it rises.
+    """
+    rising = math.ceil(warmup * steps)
+    if step < rising:
+        return peak * (step + 1) / rising
+    done = (step - rising) / max(steps - rising, 1)
+    return peak * 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+@dataclass(frozen=True)
+class SavePoints:
+    """When the state is written besides at every validation; it never changes the result.
+
+    Attributes:
+        seconds: Time between two saves.
+        steps: Or so many steps between them.
+    """
+
+    seconds: float = 60.0
+    steps: int | None = None
+
+    def is_due(self, step: int, since: float) -> bool:
+        """Whether to save after ``step`` updates, ``since`` seconds after the last save."""
+        return since >= self.seconds or (self.steps is not None and step % self.steps == 0)
+
+
+EVERY_MINUTE = SavePoints()
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Run with torch's random state set by ``seed``; it is as before afterwards."""
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def computing_with(threads: int) -> Iterator[None]:
+    """Run with so many threads of torch's; there are as many as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
