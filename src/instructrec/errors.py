@@ -41,3 +41,7 @@ class WrongFolderError(FolderError):
 
 class ModelError(InstructRecError):
     """A model cannot be fetched, verified, loaded or run."""
+
+
+class InstructRecWarning(UserWarning):
+    """Something a person may want to know while work goes on; the command line prints it."""

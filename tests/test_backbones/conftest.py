@@ -118,6 +118,7 @@ def _t5_like(kind: str, own_head: bool) -> Any:
         return MT5ForConditionalGeneration(MT5Config(**sizes))
     if not own_head:
         return T5ForConditionalGeneration(T5Config(**sizes))
+    # v1.1 and Flan have one shape; mT5's differs in its vocabulary of 250,112 alone.
     config = T5Config(**sizes, feed_forward_proj="gated-gelu", tie_word_embeddings=False)
     model = T5ForConditionalGeneration(config)
     model.lm_head.weight = torch.nn.Parameter(torch.randn(400, 32) * 0.3)
@@ -161,11 +162,26 @@ def _causal(kind: str) -> Any:
     model, config = {
         "llama": (t.LlamaForCausalLM, t.LlamaConfig),
         "qwen2": (t.Qwen2ForCausalLM, t.Qwen2Config),
+        "qwen3": (t.Qwen3ForCausalLM, t.Qwen3Config),
+        "granite": (t.GraniteForCausalLM, t.GraniteConfig),
     }[kind]
+    if kind == "granite":
+        sizes |= {"logits_scaling": 4.0, "embedding_multiplier": 3.0, "residual_multiplier": 0.5}
     return model(config(**sizes))
 
 
-FOREIGN = ("flan", "t5", "mt5", "llama", "llama-chat", "gpt2", "qwen2", "mistral", "gemma2")
+SEQ2SEQ = ("flan", "t5", "v1.1", "mt5")
+CAUSAL = (
+    "llama",
+    "llama-chat",
+    "gpt2",
+    "qwen2",
+    "qwen3",
+    "mistral",
+    "gemma2",
+    "granite",
+)
+FOREIGN = SEQ2SEQ + CAUSAL
 
 
 @pytest.fixture(scope="session")
@@ -178,11 +194,12 @@ def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str],
             folder = tmp_path_factory.mktemp(kind)
             with torch.random.fork_rng():
                 torch.manual_seed(3)
-                seq2seq = kind in ("flan", "t5", "mt5")
+                seq2seq = kind in SEQ2SEQ
                 arch = kind.removesuffix("-chat")
-                model = _t5_like(arch, arch == "flan") if seq2seq else _causal(arch)
-            model.save_pretrained(folder, safe_serialization=True)
-            if kind == "flan":
+                own_head = kind in ("flan", "v1.1")
+                model = _t5_like(arch, own_head) if seq2seq else _causal(arch)
+            model.save_pretrained(folder)
+            if own_head:
                 _as_flan_publishes_it(folder)
             chat = kind.endswith("-chat")
             foreign_tokenizer(chat=chat, t5=seq2seq).save_pretrained(folder)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from instructrec.backbones import Backbone, likelihoods, load
+from instructrec.backbones import Backbone, load
+from instructrec.backbones.limits import Limits
 from instructrec.backbones.unshared import UnsharedMemory
 
 from .conftest import TITLES, history, plain_sum
@@ -41,30 +41,6 @@ def test_every_architecture_equals_plain_transformers(foreign: Backbone) -> None
     _check(foreign, *_world(foreign))
 
 
-@settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(data=st.data())
-def test_any_lengths_and_shared_beginnings_are_exact(own: Backbone, data: st.DataObject) -> None:
-    ids = st.integers(5, 40)
-    prompts = data.draw(st.lists(st.lists(ids, min_size=1, max_size=30), min_size=1, max_size=4))
-    # Few different tokens, so that many candidates share beginnings or are equal.
-    few = st.lists(st.lists(st.integers(5, 7), max_size=6).map(lambda x: [*x, 1]), max_size=6)
-    _check(own, prompts, [data.draw(few) for _ in prompts])
-
-
-def test_scores_in_float64_agree_to_nine_digits(own: Backbone) -> None:
-    prompts, lists = _world(own)
-    own.model.double()
-    try:
-        found = own.token_log_likelihoods(prompts, lists)
-        for prompt, candidates, got in zip(prompts, lists, found, strict=True):
-            expected = [plain_sum(own, prompt, ids) for ids in candidates]
-            np.testing.assert_allclose(got.sums, expected, atol=1e-9, rtol=0)
-    finally:
-        own.model.float()
-
-
 def test_company_does_not_change_a_score(own: Backbone) -> None:
     prompts, lists = _world(own)
     together = own.token_log_likelihoods(prompts, lists)
@@ -90,10 +66,7 @@ def test_a_long_list_is_read_in_blocks_with_the_same_result(
     ]
     prompts = own.prompt_ids(["one", history(list(TITLES[:4])), "three"])
     whole = own.token_log_likelihoods(prompts, lists)
-    monkeypatch.setattr(likelihoods, "BLOCK_NODES", 16)
-    monkeypatch.setattr(likelihoods, "HEAD_ROWS", 7)
-    monkeypatch.setitem(likelihoods.PROMPT_TOKENS, "cpu", 20)
-    monkeypatch.setitem(likelihoods.ATTENTION, "cpu", 1_000)
+    monkeypatch.setattr(own, "_limits", Limits(20, 16, 1_000, 7))
     parts = own.token_log_likelihoods(prompts, lists)
     for one, other in zip(whole, parts, strict=True):
         np.testing.assert_allclose(one.sums, other.sums, atol=1e-4, rtol=0)
@@ -114,7 +87,7 @@ def test_short_prompts_with_long_lists_are_read_few_at_a_time(
     prompts = own.prompt_ids([f"number {number}" for number in range(30)])
     lists = [own.candidate_ids([f"{number} Turbo Kart {n}" for n in range(30)]) for number in "abc"]
     pairs = 60_000
-    monkeypatch.setitem(likelihoods.ATTENTION, "cpu", pairs)
+    monkeypatch.setattr(own, "_limits", replace(own.limits, pairs=pairs))
     found = own.token_log_likelihoods(prompts, lists * 10)
     longest = max(map(len, prompts))
     assert len(read) > 1

@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from instructrec.backbones.limits import Limits
+
 Family = Literal["seq2seq", "causal"]
 
 MAX_TOKENS = 512
@@ -131,11 +133,13 @@ class Backbone(Protocol):
         name: What it was made or loaded from.
         model: The transformers model.
         tokenizer: Its tokenizer.
+        limits: The most that is read at once when candidates are scored.
     """
 
     name: str
     model: Any
     tokenizer: Any
+    limits: Limits
 
     @property
     def family(self) -> Family:
@@ -192,7 +196,14 @@ class Backbone(Protocol):
             candidates: n lists of candidates as `candidate_ids` gives them.
             constrained: Renormalise at each step over the tokens that the prompt's candidates
                 allow, instead of over the vocabulary.
+
+        Raises:
+            ModelError: A likelihood is not a number, or there is not even memory for one prompt.
         """
+        ...
+
+    def bound_memory(self, mebibytes: float) -> None:
+        """Lower ``limits`` so that scoring takes about so many MiB beside the weights."""
         ...
 
     def read(self, prompts: Sequence[Sequence[int]]) -> Any:

@@ -20,6 +20,7 @@ from instructrec.backbones.base import (
 )
 from instructrec.backbones.common import Language, pad
 from instructrec.backbones.likelihoods import TreeInput
+from instructrec.backbones.limits import is_out_of_memory
 from instructrec.backbones.unshared import UnsharedMemory, follow_unshared, read_unshared
 
 
@@ -102,7 +103,7 @@ class CausalBackbone(Language):
         longest = max(map(len, prompts)) + MAX_CANDIDATE_TOKENS
         window = _window(self.model.config)
         if not self.can_share or (window is not None and longest > window):
-            return read_unshared(self._states, prompts)
+            return read_unshared(self._states, prompts, self.limits.prompt_tokens)
         return self._read(prompts)
 
     def follow(self, memory: CausalMemory | UnsharedMemory, tree: TreeInput) -> Tensor:
@@ -128,13 +129,15 @@ class CausalBackbone(Language):
         with torch.inference_mode():
             try:
                 packed = self._follow(self._read([prompt]), tree)[0]
-            except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+            except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+                if is_out_of_memory(error):
+                    raise
                 return False
             plain = torch.cat(
                 [self._states([prompt + first])[0, 4:], self._states([prompt + second])[0, 5:]]
             )
-        error = (packed - plain).norm() / plain.norm()
-        return bool(error < (1e-3 if self.model.dtype == torch.float32 else 5e-2))
+        gap = (packed - plain).norm() / plain.norm()
+        return bool(gap < (1e-3 if self.model.dtype == torch.float32 else 5e-2))
 
     def _states(self, sequences: list[list[int]]) -> Tensor:
         ids, mask = (part.to(self.device) for part in pad(sequences, self._pad_id))

@@ -22,7 +22,15 @@ from instructrec.backbones.base import (
     Prompt,
 )
 from instructrec.backbones.likelihoods import Memory, TreeInput, tree_log_likelihoods
+from instructrec.backbones.limits import Cost, Limits
 from instructrec.backbones.tokens import TITLE_FORMS, Codec, codec_for
+
+_INNER = ("intermediate_size", "d_ff", "n_inner")
+"""Names of the feed-forward width in configurations."""
+
+
+VOCABULARY_SLICE = {"cpu": 2048}
+"""Tokens whose logits are made at once where only their sum is wanted; all on other devices."""
 
 
 class Language:
@@ -41,12 +49,43 @@ class Language:
         self.tokenizer = tokenizer
         self.name = name
         self.codec: Codec = codec_for(tokenizer, causal=self.family == "causal")
+        self._limits: Limits | None = None
 
     @property
     def device(self) -> torch.device:
         """Where the weights lie."""
         device: torch.device = self.model.device
         return device
+
+    @property
+    def limits(self) -> Limits:
+        """The most that is read at once; what is fastest on the device unless set."""
+        return self._limits or Limits.usual(self.device.type)
+
+    @limits.setter
+    def limits(self, limits: Limits) -> None:
+        self._limits = limits
+
+    def bound_memory(self, mebibytes: float) -> None:
+        """Read no more at once than about so many MiB hold, beside the weights.
+
+        One prompt and a small block of candidates are always read, whatever they take.
+        """
+        self.limits = Limits.usual(self.device.type).within(mebibytes, self._cost())
+
+    def _cost(self) -> Cost:
+        config = self.model.config.get_text_config()
+        size, width = self.model.dtype.itemsize, int(config.hidden_size)
+        inner = next(
+            (found for name in _INNER if (found := getattr(config, name, None))), 4 * width
+        )
+        layers, heads = int(config.num_hidden_layers), int(config.num_attention_heads)
+        vocabulary = int(self.model.get_output_embeddings().weight.shape[0])
+        return Cost(
+            token=size * (2 * layers * width + 6 * width + 3 * int(inner)),
+            pair=size * 3 * heads + 9,
+            row=vocabulary * (4 + size),
+        )
 
     def prompt_ids(
         self, prompts: Sequence[Prompt | str], max_tokens: int = MAX_TOKENS, asks: str = "item"
@@ -103,10 +142,34 @@ class Language:
         head = self.model.get_output_embeddings()
         return self.head_output(_at_least_float32(head(self.head_input(hidden))))
 
+    def log_normalizers(self, hidden: Tensor) -> Tensor:
+        """See `likelihoods.TreeReader`; a slice of the vocabulary at a time, so that its logits
+        stay in the cache and are never written to memory."""
+        head, rows = self.model.get_output_embeddings(), self.head_input(hidden)
+        bias = getattr(head, "bias", None)
+        width = VOCABULARY_SLICE.get(hidden.device.type, len(head.weight))
+        most = torch.full((len(rows), 1), -torch.inf, device=rows.device, dtype=_wide(rows.dtype))
+        total = torch.zeros_like(most)
+        buffer = torch.empty((len(rows), width), device=rows.device, dtype=rows.dtype)
+        for start in range(0, len(head.weight), width):
+            weight = head.weight[start : start + width]
+            logits = buffer[:, : len(weight)]
+            torch.mm(rows, weight.t(), out=logits)
+            if bias is not None:
+                logits += bias[start : start + width]
+            scores = self.head_output(_at_least_float32(logits))
+            before, most = most, torch.maximum(most, scores.amax(dim=-1, keepdim=True))
+            # What is e^80 times less likely than the likeliest token changes no digit of the sum,
+            # and numbers so small are slow to compute with.
+            odds = scores.sub_(most).clamp_(min=-80).exp_().sum(dim=-1, keepdim=True)
+            total = total * (before - most).exp() + odds
+        return (most + total.log())[:, 0]
+
     def edge_logits(self, hidden: Tensor, tokens: Tensor) -> Tensor:
         """See `likelihoods.TreeReader`; only the needed rows of the vocabulary are touched."""
         head = self.model.get_output_embeddings()
-        chosen: Tensor = (self.head_input(hidden) * head.weight[tokens]).sum(-1)
+        rows = _at_least_float32(self.head_input(hidden))
+        chosen: Tensor = (rows * head.weight[tokens]).sum(-1)
         if getattr(head, "bias", None) is not None:
             chosen = chosen + head.bias[tokens]
         return self.head_output(_at_least_float32(chosen))
@@ -130,8 +193,12 @@ class Language:
         return LossParts(nll[:count].sum(), tokens[0], nll[count:].sum(), tokens[1])
 
 
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.float32 if dtype in (torch.bfloat16, torch.float16) else dtype
+
+
 def _at_least_float32(values: Tensor) -> Tensor:
-    return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
+    return values.to(_wide(values.dtype))
 
 
 def pad(rows: Sequence[Sequence[int]], value: int, left: bool = False) -> tuple[Tensor, Tensor]:

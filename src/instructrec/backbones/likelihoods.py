@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,24 +13,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from instructrec.backbones.base import Likelihoods
+from instructrec.backbones.base import MAX_CANDIDATE_TOKENS, Likelihoods
 from instructrec.backbones.candidate_tree import CandidateTree, Ints
+from instructrec.backbones.limits import SMALLEST_BLOCK, Limits, is_out_of_memory
+from instructrec.errors import InstructRecWarning, ModelError
 
-PROMPT_TOKENS = {"cpu": 2048, "cuda": 65536}
-"""Prompts are read together while their padded tokens are at most this many; on a CPU few enough
-that what passes between layers stays in the cache."""
 
-BLOCK_NODES = 384
-"""So many nodes of one prompt's candidate tree are read at once; bounds the memory of long lists:
-attention is (prompts, heads, nodes, prompt tokens + nodes)."""
-
-ATTENTION = {"cpu": 2**22, "cuda": 2**27}
-"""Pairs of a node and a token that it may look at, over the prompts that are read together: short
-prompts with long lists are read in smaller groups, since a layer holds some numbers for each pair
-and head."""
-
-HEAD_ROWS = 256
-"""So many places are turned into vocabulary logits at once; few enough to stay in the cache."""
+LINE_LENGTHS = np.array([14, 30, 62, 126, MAX_CANDIDATE_TOKENS])
+"""Lines of candidates up to each of these depths are read together, so that few long titles among
+many short ones cost little."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +38,40 @@ class TreeInput:
     depths: Tensor
     mask: Tensor
 
+    def lines_with_root(self) -> tuple[list[Ints], Ints]:
+        """The trees as lines, each from the root, place 0 of its prompt, to a node that ends one.
+
+        Returns:
+            Lines of like length together, each (lines, longest) flat places of nodes, prompt ·
+            (1 + nodes) + 1 + node, the end of a shorter line filled with its prompt's root; and
+            for each flat place where it stands in the flattened groups, one after the other.
+        """
+        rows, nodes = self.tokens.shape
+        if nodes == 0:
+            return [np.arange(rows)[:, None]], np.arange(rows)
+        mask = self.mask.cpu().numpy()
+        # A node that only itself looks at ends a line; its line is what it looks at.
+        tree, end = np.nonzero(mask.sum(axis=1) == 1)
+        depths = self.depths.cpu().numpy()
+        ends = depths[tree, end]
+        edges = LINE_LENGTHS[: np.searchsorted(LINE_LENGTHS, ends.max()) + 1]
+        at = np.zeros(rows * (nodes + 1), dtype=np.int64)
+        groups, before = [], 0
+        for which in range(len(edges)):
+            chosen = np.flatnonzero(np.searchsorted(edges, ends) == which)
+            if not len(chosen):
+                continue
+            line, node = np.nonzero(mask[tree[chosen], end[chosen]])
+            root, depth = tree[chosen] * (nodes + 1), depths[tree[chosen][line], node]
+            places = np.repeat(root[:, None], int(ends[chosen].max()) + 2, axis=1)
+            places[line, depth + 1] = root[line] + 1 + node
+            stands = before + np.arange(places.size).reshape(places.shape)
+            at[places[line, depth + 1]] = stands[line, depth + 1]
+            at[root] = stands[:, 0]
+            groups.append(places)
+            before += places.size
+        return groups, at
+
 
 class Memory(Protocol):
     """Prompts that were read, ready to be continued."""
@@ -60,7 +87,13 @@ class Memory(Protocol):
 
 
 class TreeReader(Protocol):
-    """The part of a backbone that the engine needs."""
+    """The part of a backbone that the engine needs.
+
+    Attributes:
+        limits: The most that is read at once; halved when memory runs out.
+    """
+
+    limits: Limits
 
     @property
     def device(self) -> torch.device:
@@ -77,6 +110,10 @@ class TreeReader(Protocol):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(rows, vocabulary) float32 logits of (rows, width) hidden states."""
+        ...
+
+    def log_normalizers(self, hidden: Tensor) -> Tensor:
+        """(rows,) float32 logsumexp over the vocabulary of (rows, width) hidden states' logits."""
         ...
 
     def edge_logits(self, hidden: Tensor, tokens: Tensor) -> Tensor:
@@ -142,42 +179,101 @@ def tree_log_likelihoods(
 
     Prompts of like length are read together; the candidates of a prompt hang below it as a
     prefix tree, so that what two of them share is read once and equal ones score equally.
+    Where memory runs out, half as much is read at once from then on.
+
+    Raises:
+        ModelError: A score is not a number, or memory does not suffice for a single prompt.
     """
     results: list[Likelihoods | None] = [None] * len(prompts)
+    lengths = [len(ids) for ids in prompts]
+    nodes = [sum(map(len, one)) for one in candidates]
     with torch.inference_mode():
-        device = reader.device.type if reader.device.type in PROMPT_TOKENS else "cuda"
-        nodes = [min(sum(map(len, one)), BLOCK_NODES) for one in candidates]
-        lengths = [len(ids) for ids in prompts]
-        for rows in _buckets(lengths, nodes, PROMPT_TOKENS[device], ATTENTION[device]):
-            trees = [CandidateTree.build(candidates[row]) for row in rows]
-            found = _score_bucket(reader, [prompts[row] for row in rows], trees, constrained)
+        waiting = deque(_buckets(range(len(prompts)), lengths, nodes, reader.limits))
+        while waiting:
+            rows = waiting.popleft()
+            lists = [candidates[row] for row in rows]
+            found = _try_bucket(reader, [prompts[row] for row in rows], lists, constrained)
+            if found is None:
+                left = [row for group in (rows, *waiting) for row in group]
+                waiting = deque(_buckets(left, lengths, nodes, reader.limits))
+                continue
             for row, likelihoods in zip(rows, found, strict=True):
                 results[row] = likelihoods
     return [likelihoods for likelihoods in results if likelihoods is not None]
 
 
 def _buckets(
-    lengths: Sequence[int], nodes: Sequence[int], tokens: int, pairs: int
+    rows: Sequence[int], lengths: Sequence[int], nodes: Sequence[int], limits: Limits
 ) -> Iterator[list[int]]:
     """Row numbers in groups of like length.
 
     Args:
+        rows: The numbers to group.
         lengths: Tokens of each prompt.
-        nodes: Nodes of each prompt's tree that are read at once, at most.
-        tokens: The most tokens of a group's prompts with their padding.
-        pairs: The most pairs of a node and a token that it may look at, with their padding.
+        nodes: Nodes of each prompt's tree, at most.
+        limits: The most a group may hold.
     """
     group: list[int] = []
     widest = 0
-    for row in sorted(range(len(lengths)), key=lambda row: (lengths[row], row)):
-        widest = max(widest, nodes[row])
+    for row in sorted(rows, key=lambda row: (lengths[row], row)):
+        block = min(nodes[row], limits.block_nodes)
+        widest = max(widest, block)
         size, length = len(group) + 1, lengths[row]
-        if group and (size * length > tokens or size * widest * (length + widest) > pairs):
+        pairs = size * widest * (length + widest)
+        if group and (size * length > limits.prompt_tokens or pairs > limits.pairs):
             yield group
-            group, widest = [], nodes[row]
+            group, widest = [], block
         group.append(row)
     if group:
         yield group
+
+
+def _try_bucket(
+    reader: TreeReader,
+    prompts: list[Sequence[int]],
+    candidates: list[Sequence[Sequence[int]]],
+    constrained: bool,
+) -> list[Likelihoods] | None:
+    """The likelihoods of a bucket; none where memory ran out and the limits were halved.
+
+    Raises:
+        ModelError: See `tree_log_likelihoods`.
+    """
+    try:
+        trees = [CandidateTree.build(one) for one in candidates]
+        found = _score_bucket(reader, prompts, trees, constrained)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        if len(prompts) == 1 and reader.limits.block_nodes <= SMALLEST_BLOCK:
+            raise ModelError(
+                f"there is not enough memory on {reader.device} for a prompt of "
+                f"{len(prompts[0]):,} tokens and {len(candidates[0]):,} candidates",
+                "Take a smaller model, bfloat16, shorter prompts or another device",
+            ) from None
+        found = None
+    if found is None:
+        _shrink(reader)
+    elif not all(np.isfinite(one.sums).all() for one in found):
+        raise ModelError(
+            "the language model gives a likelihood that is not a number",
+            "Its weights are damaged or overflow: fetch it anew, or take float32",
+        )
+    return found
+
+
+def _shrink(reader: TreeReader) -> None:
+    """Halve what is read at once, and say so the first time."""
+    if not reader.limits.halvings:
+        warnings.warn(
+            f"memory ran out on {reader.device}: going on with smaller batches; "
+            "a lower memory limit from the start saves the failed tries",
+            InstructRecWarning,
+            stacklevel=2,
+        )
+    reader.limits = reader.limits.halved()
+    if reader.device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def _score_bucket(
@@ -189,7 +285,7 @@ def _score_bucket(
     forest = _Forest(trees)
     memory = reader.read(prompts)
     _score_states(reader, forest, memory.last, forest.roots, constrained)
-    blocks = [list(tree.blocks(BLOCK_NODES)) for tree in trees]
+    blocks = [list(tree.blocks(reader.limits.block_nodes)) for tree in trees]
     for turn in range(max(map(len, blocks), default=0)):
         rows = [row for row in range(len(trees)) if len(blocks[row]) > turn]
         groups = [np.concatenate(blocks[row][turn]) for row in rows]
@@ -227,22 +323,13 @@ def _score_states(
     reader: TreeReader, forest: _Forest, hidden: Tensor, states: Ints, constrained: bool
 ) -> None:
     """Fill in the logits of the edges that leave ``states`` and what they are normalised by."""
-    for start in range(0, len(states), HEAD_ROWS):
-        part = states[start : start + HEAD_ROWS]
-        rows = hidden[start : start + HEAD_ROWS]
+    parts = -(-len(states) // reader.limits.head_rows)
+    most = -(-len(states) // max(parts, 1))
+    for start in range(0, len(states), most or 1):
+        part, rows = states[start : start + most], hidden[start : start + most]
         edges, line = forest.edges_of(part)
         at, tokens = torch.from_numpy(line), torch.from_numpy(forest.tokens[edges])
         at, tokens = at.to(rows.device), tokens.to(rows.device)
-        if constrained:
-            chosen = reader.edge_logits(rows[at], tokens)
-        else:
-            logits = reader.logits(rows)
-            chosen = logits[at, tokens]
-            forest.norms[part] = _logsumexp_(logits).cpu().numpy()
-        forest.values[edges] = chosen.cpu().numpy()
-
-
-def _logsumexp_(logits: Tensor) -> Tensor:
-    """(rows,) logsumexp of (rows, vocabulary), which is overwritten: no copy is made."""
-    most = logits.amax(dim=-1, keepdim=True)
-    return logits.sub_(most).exp_().sum(dim=-1).log_() + most[:, 0]
+        forest.values[edges] = reader.edge_logits(rows[at], tokens).cpu().numpy()
+        if not constrained:
+            forest.norms[part] = reader.log_normalizers(rows).cpu().numpy()
