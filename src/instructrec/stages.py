@@ -12,28 +12,30 @@ from pydantic import BaseModel, ConfigDict, Field
 from instructrec.build import Stage
 from instructrec.data.dataset import Dataset
 from instructrec.data.splits import Protocol
-from instructrec.folders import new_folder, write_json
+from instructrec.folders import write_json
 from instructrec.instructions.schema import Scenario
 from instructrec.protocols import SILENT, Progress, Scorer
-from instructrec.retrieval import fit_retrievers, load_retrievers
+from instructrec.retrieval import load_retrievers
+from instructrec.retrieval.settings import SequentialConfig
 
 if TYPE_CHECKING:
     from instructrec.data.importing import ImportConfig
-    from instructrec.data.sequences import Sequences
 
 SCENARIOS = ("P1,I0,T3", "P0,I1/I2,T3", "P1/P2,I1/I2,T3")
 """What a run's report measures: recommender, search, personalised search (paper §3.1)."""
-TUNING_SHARE = 0.6
-"""Share of a time budget that tuning gets; the rest goes to the other stages, evaluation above
-all."""
-REPORT_SHARE = 0.25
+TUNING_SHARE = 0.5
+"""Share of a time budget that tuning gets; the rest goes to the other stages."""
+SEQUENTIAL_SHARE = 0.1
+"""Share of a time budget that the sequential retriever may take, twice: for the report and for
+use."""
+REPORT_SHARE = 0.2
 """Share of a time budget that the report may take."""
 LIST_SECONDS = 0.01
 """What ranking one list of ten takes a small model on two cores, roughly; a report ranks each
 request by the tuned and by the untuned model."""
 FEWEST_REQUESTS = 200
 ENCODER = "minilm"
-_CHOOSING = ("model", "fusion.json")
+_CHOOSING = ("model", "retrievers", "fusion.json")
 """Stages that choose something on validation requests."""
 
 
@@ -73,6 +75,8 @@ class RunConfig(BaseModel):
     """Further settings of `instructrec.instructions.builder.CorpusConfig`."""
     tuning: dict[str, Any] = Field(default_factory=dict)
     """Further settings of `instructrec.tuning.config.TuneConfig`."""
+    sequential: dict[str, Any] = Field(default_factory=dict)
+    """Further settings of `instructrec.retrieval.settings.SequentialConfig`."""
 
     def held_out(self) -> frozenset[str]:
         """The users that no choice may look at.
@@ -94,6 +98,13 @@ class RunConfig(BaseModel):
         elif self.budget is not None:
             settings["budget"] = self.budget * TUNING_SHARE
         return settings
+
+    def sequential_settings(self) -> SequentialConfig:
+        """Settings of the sequential retriever."""
+        settings = {"seed": self.seed, **self.sequential}
+        if self.budget is not None:
+            settings.setdefault("budget", self.budget * SEQUENTIAL_SHARE)
+        return SequentialConfig(**settings)
 
     def requests(self) -> int | None:
         """Test requests of each scenario; none for all."""
@@ -135,7 +146,11 @@ def stages_of(config: RunConfig, dataset: Stage, progress: Progress = SILENT) ->
         dataset: The stage that makes the dataset (`imported` or `made_up`).
         progress: Handed to every stage.
     """
-    base = {"protocol": config.protocol.value, "dense": encoder_is_here()}
+    base = {
+        "protocol": config.protocol.value,
+        "dense": encoder_is_here(),
+        "sequential": config.sequential_settings().model_dump(),
+    }
     measured = {
         "scenarios": list(config.scenarios),
         "test_users": config.requests(),
@@ -235,42 +250,31 @@ def _tune(config: RunConfig, target: Path, *, progress: Progress) -> None:
 
 
 def _fit_retrievers(config: RunConfig, target: Path, *, progress: Progress) -> None:
-    dataset = Dataset(target.parent / "dataset")
-    train = dataset.split(config.protocol).train()
-    _write_retrievers(target, dataset, train, {"protocol": config.protocol.value}, progress)
+    _make_retrievers(config, target, config.protocol, progress)
 
 
 def _fit_serving(config: RunConfig, target: Path, *, progress: Progress) -> None:
-    dataset = Dataset(target.parent / "dataset")
     # All rows, test rows among them: this folder is for use and evaluation refuses it.
-    _write_retrievers(target, dataset, dataset.sequences, {"serving": True}, progress)
+    _make_retrievers(config, target, None, progress)
 
 
-def _write_retrievers(
-    target: Path,
-    dataset: Dataset,
-    sequences: Sequences,
-    facts: Mapping[str, Any],
-    progress: Progress,
+def _make_retrievers(
+    config: RunConfig, target: Path, protocol: Protocol | None, progress: Progress
 ) -> None:
+    from instructrec.retrieval.making import make_retrievers
+
     known = target.parent / "retrievers"
-    with new_folder(
+    make_retrievers(
+        Dataset(target.parent / "dataset"),
         target,
-        "retrievers",
+        protocol=protocol,
+        sequential=config.sequential_settings(),
+        held_out=config.held_out() if protocol else (),
+        reuse=known if known.is_dir() and known != target else None,
         command="instructrec build",
-        settings={**facts, "dense": encoder_is_here()},
-        inputs={"dataset": dataset.folder},
         replace=True,
-    ) as draft:
-        names = fit_retrievers(
-            dataset.catalogue,
-            sequences,
-            draft.path,
-            progress=progress,
-            reuse=known if known.is_dir() and known != target else None,
-        )
-        draft.facts |= {**facts, "retrievers": list(names)}
-        draft.rows["items"] = len(dataset.catalogue)
+        progress=progress,
+    )
 
 
 def _fit_fusion(config: RunConfig, target: Path, *, progress: Progress) -> None:

@@ -54,13 +54,19 @@ class WordEncoder:
 
     name = "words"
     dimensions = 64
+    latin_only = True
 
     def __init__(self, identity: str = "one") -> None:
         self.identity = identity
         self.read: list[str] = []
 
     def encode(
-        self, texts: Sequence[str], progress: Progress = SILENT, title: str = ""
+        self,
+        texts: Sequence[str],
+        progress: Progress = SILENT,
+        title: str = "",
+        *,
+        asked: bool = False,
     ) -> np.ndarray:
         self.read += texts
         vectors = np.array([self._sum(text) for text in texts], dtype=np.float32)

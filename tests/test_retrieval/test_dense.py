@@ -12,7 +12,7 @@ from instructrec.errors import FolderError
 from instructrec.instructions.schema import Context
 from instructrec.protocols import Condition, Filters, Retriever
 from instructrec.retrieval.dense import DECAY, RECENT, Dense, ItemVectors, Similar, said_in
-from instructrec.retrieval.encoder import MiniLM, find_encoder
+from instructrec.retrieval.encoder import SentenceEncoder, find_encoder
 
 
 @pytest.fixture
@@ -137,11 +137,11 @@ def test_a_missing_file_is_one_clear_error(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def minilm() -> MiniLM:
+def minilm() -> SentenceEncoder:
     encoder = find_encoder()
     if encoder is None:
         pytest.skip("needs minilm: instructrec models pull minilm")
-    assert isinstance(encoder, MiniLM)
+    assert isinstance(encoder, SentenceEncoder)
     return encoder
 
 

@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 from retrieval_worlds import SHOP, WordEncoder, a_catalogue, every_row, some_sequences, wishing
 
-from instructrec.errors import FolderError
+from instructrec.errors import FolderError, UsageError
 from instructrec.folders import new_folder
 from instructrec.retrieval import KIND, NAMES, encoder, fit_retrievers, load_retrievers
+from instructrec.retrieval._kinds import CannotFitError, Material
 from instructrec.retrieval._top import top_rows
+from instructrec.retrieval.settings import SequentialConfig
+
+SMALL = SequentialConfig(dimensions=8, steps=3)
 
 
 class Notes:
@@ -37,16 +41,18 @@ def without_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoder, "find_encoder", lambda: None)
 
 
-def fitted(folder: Path, progress=None, reuse=None, shop=SHOP) -> Path:
+def fitted(folder: Path, progress=None, reuse=None, shop=SHOP, kinds=None) -> Path:
     catalogue = a_catalogue(shop)
     with new_folder(folder, KIND, command="test") as draft:
-        fit_retrievers(
+        material = Material(
             catalogue,
             some_sequences(catalogue),
             draft.path,
+            sequential=SMALL,
             progress=progress or Notes(),
             reuse=reuse,
         )
+        fit_retrievers(material, kinds)
     return folder
 
 
@@ -57,6 +63,7 @@ def test_every_retriever_has_a_sub_folder_and_is_loaded_by_name(with_encoder, tm
         "lexical",
         "neighbours",
         "popularity",
+        "sequential",
     ]
     found = load_retrievers(folder, a_catalogue())
     assert tuple(found) == NAMES
@@ -94,7 +101,7 @@ def test_without_minilm_there_is_a_note_and_no_dense_match(without_encoder, tmp_
     folder = fitted(tmp_path / "retrievers", notes)
     assert any("models pull minilm" in note for note in notes.notes)
     found = load_retrievers(folder, a_catalogue())
-    assert tuple(found) == NAMES[:-2]
+    assert tuple(found) == ("popularity", "neighbours", "lexical", "shared", "sequential")
     assert not {"dense", "similar"} & set(found)
 
 
@@ -126,3 +133,23 @@ def test_a_folder_of_another_kind_is_refused(tmp_path):
         (draft.path / "x").write_text("x")
     with pytest.raises(FolderError, match="not a retrievers"):
         load_retrievers(tmp_path / "corpus", a_catalogue())
+
+
+def test_only_the_kinds_that_were_asked_for_are_fitted(with_encoder, tmp_path):
+    folder = fitted(tmp_path / "r", kinds=("sequential", "popularity"))
+    assert tuple(load_retrievers(folder, a_catalogue())) == ("popularity", "sequential")
+
+
+def test_a_kind_that_was_asked_for_and_cannot_be_made_is_an_error(without_encoder, tmp_path):
+    with pytest.raises(CannotFitError, match="models pull minilm"):
+        fitted(tmp_path / "r", kinds=("dense",))
+    with pytest.raises(UsageError, match="'densest' is no kind of retriever"):
+        fitted(tmp_path / "r", kinds=("densest",))
+    assert not (tmp_path / "r").exists()
+
+
+def test_without_minilm_the_sequential_model_learns_from_ids_alone(without_encoder, tmp_path):
+    notes = Notes()
+    found = load_retrievers(fitted(tmp_path / "r", notes), a_catalogue())
+    assert any("item ids alone" in note for note in notes.notes)
+    assert np.any(found["sequential"].score([wishing("", history=["a1"])], np.array([[1, 2]])))

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import polars as pl
-from safetensors.numpy import load_file, save_file
 
 from instructrec.data.catalogue import Catalogue
-from instructrec.errors import FolderError
-from instructrec.folders import read_json, write_json
-from instructrec.hashing import stable_hash
 from instructrec.instructions.schema import Instruction
-from instructrec.protocols import SILENT, Filters, Progress, Rows, Scores
-from instructrec.retrieval._top import gather, top_rows
+from instructrec.protocols import Filters, Rows, Scores
+from instructrec.retrieval._top import gather
 from instructrec.retrieval._words import is_latin
 from instructrec.retrieval.encoder import TextEncoder, Vectors
+from instructrec.retrieval.search import VectorSearch
+from instructrec.retrieval.vectors import ABOUT, ItemVectors
 
-VECTORS = "vectors.safetensors"
-ITEMS = "items.parquet"
-ABOUT = "dense.json"
+__all__ = ["ABOUT", "DECAY", "RECENT", "Dense", "ItemVectors", "Similar", "said_in"]
+
 RECENT = 10
 """How many of the latest items of a history are looked at."""
 DECAY = 0.8
@@ -34,105 +28,6 @@ _KEPT = 4096
 """Texts whose vectors are kept, because retrieval and ranking ask for the same ones."""
 
 
-@dataclass(frozen=True, eq=False)
-class ItemVectors:
-    """The items' texts as vectors.
-
-    Attributes:
-        vectors: (items, dimensions) float32 of length 1, rows by catalogue; zeros where unknown.
-        encoder: The name of the encoder that read them.
-        identity: Of that encoder.
-    """
-
-    vectors: Vectors
-    encoder: str
-    identity: str
-
-    @classmethod
-    def fit(
-        cls,
-        catalogue: Catalogue,
-        encoder: TextEncoder,
-        progress: Progress = SILENT,
-        reuse: Path | None = None,
-    ) -> ItemVectors:
-        """Read the catalogue's texts (`Catalogue.texts`).
-
-        Args:
-            catalogue: The items.
-            encoder: Reads them.
-            progress: Told how far it is.
-            reuse: A folder that `save` wrote: what stands there of the same texts is taken over.
-        """
-        known = _known(reuse, catalogue, encoder.identity) if reuse else None
-        vectors = np.zeros((len(catalogue), encoder.dimensions), dtype=np.float32)
-        there = np.zeros(len(catalogue), dtype=np.bool_)
-        if known is not None:
-            vectors, there = known
-        missing = np.flatnonzero(~there)
-        if len(missing):
-            texts = [catalogue.texts[row] for row in missing]
-            vectors[missing] = encoder.encode(texts, progress, "reading items")
-        return cls(vectors, encoder.name, encoder.identity)
-
-    def save(self, folder: Path, catalogue: Catalogue) -> None:
-        """Write vectors, which item and text each is of, and who read them."""
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file({"vectors": np.ascontiguousarray(self.vectors)}, folder / VECTORS)
-        texts = [stable_hash(text) for text in catalogue.texts]
-        frame = pl.DataFrame({"item_id": catalogue.item_ids, "text": texts})
-        frame.write_parquet(folder / ITEMS, compression="zstd")
-        about = {"encoder": self.encoder, "identity": self.identity}
-        write_json(folder / ABOUT, about)
-
-    @classmethod
-    def load(
-        cls, folder: Path, catalogue: Catalogue, encoder: TextEncoder | None = None
-    ) -> ItemVectors:
-        """Read what `save` wrote.
-
-        An item that is new in the catalogue, or whose text has changed, is read by ``encoder``;
-        without one its vector is zero. The vectors of another encoder are made anew.
-
-        Raises:
-            FolderError: A file is missing.
-        """
-        about = _about(folder)
-        if encoder is not None:
-            return cls.fit(catalogue, encoder, reuse=folder)
-        vectors, _ = _known(folder, catalogue, about["identity"]) or (None, None)
-        if vectors is None:
-            raise FolderError(f"{folder} is damaged", "Fit the retrievers again")
-        return cls(vectors, about["encoder"], about["identity"])
-
-
-def _about(folder: Path) -> dict[str, str]:
-    for name in (ABOUT, VECTORS, ITEMS):
-        if not (folder / name).is_file():
-            raise FolderError(f"{folder / name} is missing", "Fit the retrievers again")
-    about: dict[str, str] = read_json(folder / ABOUT)
-    return about
-
-
-def _known(
-    folder: Path, catalogue: Catalogue, identity: str
-) -> tuple[Vectors, np.ndarray[tuple[int], np.dtype[np.bool_]]] | None:
-    """Vectors by catalogue row as far as the folder has them, and which it has."""
-    if _about(folder)["identity"] != identity:
-        return None
-    saved = load_file(folder / VECTORS)["vectors"]
-    frame = pl.read_parquet(folder / ITEMS)
-    rows = catalogue.rows(frame["item_id"].to_list())
-    now = np.array([stable_hash(text) for text in catalogue.texts], dtype=np.int64)
-    then = frame["text"].to_numpy().astype(np.int64)
-    same = np.flatnonzero((rows >= 0) & (now[np.maximum(rows, 0)] == then))
-    vectors = np.zeros((len(catalogue), saved.shape[1]), dtype=np.float32)
-    vectors[rows[same]] = saved[same]
-    there = np.zeros(len(catalogue), dtype=np.bool_)
-    there[rows[same]] = True
-    return vectors, there
-
-
 class _ByVector:
     """Scores and retrieves by the cosine of a request's vector and the items'."""
 
@@ -140,6 +35,7 @@ class _ByVector:
         self.name = name
         self.catalogue = catalogue
         self.items = items
+        self._search = VectorSearch(catalogue, items.vectors, items.index)
 
     @property
     def vectors(self) -> Vectors:
@@ -171,13 +67,7 @@ class _ByVector:
         self, instructions: Sequence[Instruction], k: int, filters: Sequence[Filters] | None = None
     ) -> Rows:
         """See `instructrec.protocols.Retriever.retrieve`; nothing where nothing is known."""
-        wanted = self.requests(instructions)
-        best = np.full((len(instructions), k), -1, dtype=np.int64)
-        for chunk, everything in self._chunks(wanted):
-            allowed = None if filters is None else filters[chunk]
-            rows = top_rows(everything, k, self.catalogue, allowed)
-            best[chunk] = np.where(np.any(wanted[chunk], axis=1, keepdims=True), rows, -1)
-        return best
+        return self._search.top(self.requests(instructions), k, filters)
 
     def _chunks(self, wanted: Vectors) -> Iterator[tuple[slice, Scores]]:
         """(requests, items) cosines, so many requests at a time that memory stays small."""
@@ -198,20 +88,24 @@ class Dense(_ByVector):
         catalogue: The items.
         items: Their vectors.
         encoder: Reads what is said; the one that read the items.
+        name: Of the retriever.
     """
 
-    def __init__(self, catalogue: Catalogue, items: ItemVectors, encoder: TextEncoder) -> None:
-        super().__init__("dense", catalogue, items)
+    def __init__(
+        self, catalogue: Catalogue, items: ItemVectors, encoder: TextEncoder, name: str = "dense"
+    ) -> None:
+        super().__init__(name, catalogue, items)
         self.encoder = encoder
         self._kept: dict[str, Vectors] = {}
 
     def requests(self, instructions: Sequence[Instruction]) -> Vectors:
         """(requests, dimensions): what each says, zeros where that is nothing."""
-        said = [said_in(instruction) for instruction in instructions]
+        latin_only = self.encoder.latin_only
+        said = [said_in(instruction, latin_only=latin_only) for instruction in instructions]
         kept = dict(self._kept)
         new = [text for text in dict.fromkeys(said) if text and text not in kept]
         if new:
-            kept.update(zip(new, self.encoder.encode(new), strict=True))
+            kept.update(zip(new, self.encoder.encode(new, asked=True), strict=True))
         self._kept = kept if len(kept) <= _KEPT else {}
         nothing = np.zeros(self.vectors.shape[1], dtype=np.float32)
         found = [kept.get(text, nothing) for text in said]
@@ -245,10 +139,15 @@ class Similar(_ByVector):
         return np.asarray(sums / np.maximum(lengths, 1e-9), dtype=np.float32)
 
 
-def said_in(instruction: Instruction) -> str:
-    """What an instruction says of what is wanted; ``""`` where it says nothing we can read."""
+def said_in(instruction: Instruction, *, latin_only: bool = True) -> str:
+    """What an instruction says of what is wanted, ``""`` where it says nothing that can be read.
+
+    Args:
+        instruction: The request.
+        latin_only: Whether what is not in Latin script cannot be read.
+    """
     wanted = instruction.intention.text or instruction.preference.text
-    if not wanted.strip() or not is_latin(wanted):
+    if not wanted.strip() or (latin_only and not is_latin(wanted)):
         return ""
     context = str(instruction.context)
     return f"{wanted} ({context})" if context else wanted

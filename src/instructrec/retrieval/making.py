@@ -1,0 +1,114 @@
+"""A folder of retrievers from a dataset: for evaluation, on training rows; for use, on all."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from instructrec.data.dataset import Dataset
+from instructrec.data.splits import Protocol, Targets
+from instructrec.errors import DataError
+from instructrec.folders import new_folder
+from instructrec.hashing import stable_hash
+from instructrec.protocols import SILENT, Progress
+from instructrec.retrieval import KIND, check_kinds, fit_retrievers
+from instructrec.retrieval._kinds import Material
+from instructrec.retrieval.settings import SequentialConfig
+
+
+def make_retrievers(
+    dataset: Dataset,
+    target: Path,
+    *,
+    protocol: Protocol | None,
+    kinds: Sequence[str] | None = None,
+    sequential: SequentialConfig | None = None,
+    held_out: Collection[str] = (),
+    reuse: Path | None = None,
+    command: str = "instructrec retrievers fit",
+    replace: bool = False,
+    progress: Progress = SILENT,
+) -> tuple[str, ...]:
+    """Fit retrievers and write the folder; killed and called again it goes on where it was.
+
+    Args:
+        dataset: Items and interactions.
+        target: The folder to make.
+        protocol: Its training rows are learnt from, its validation targets serve to choose the
+            best weights; none to learn from all rows, test rows among them: for use, and never
+            evaluated.
+        kinds: Which; all that can be made here when left out.
+        sequential: Settings of the sequential retriever.
+        held_out: Users whose validation targets no choice may look at.
+        reuse: See `instructrec.retrieval._kinds.Material`.
+        command: For the manifest.
+        replace: Whether a folder that is there gives way.
+        progress: Told how far it is.
+
+    Returns:
+        The kinds written.
+
+    Raises:
+        UsageError: There is no such kind.
+        DataError: There are no rows to learn from.
+        CannotFitError: A kind that was asked for by name cannot be made here.
+        FolderError: ``target`` is taken.
+    """
+    from instructrec.retrieval.encoder import find_encoder
+
+    check_kinds(kinds or ())
+    config = sequential or SequentialConfig()
+    facts: dict[str, Any] = {"protocol": protocol.value} if protocol else {"serving": True}
+    held = sorted(held_out)
+    settings = {
+        **facts,
+        "kinds": None if kinds is None else sorted(kinds),
+        "dense": find_encoder() is not None,
+        "sequential": config.model_dump(),
+        "held_out": {"users": len(held), "hash": stable_hash(*held)},
+    }
+    with new_folder(
+        target,
+        KIND,
+        command=command,
+        settings=settings,
+        seed=config.seed,
+        inputs={"dataset": dataset.folder},
+        replace=replace,
+        resume=True,
+    ) as draft:
+        split = None if protocol is None else dataset.split(protocol)
+        sequences = dataset.sequences if split is None else split.train()
+        if not len(sequences.rows):
+            raise DataError(
+                f"{dataset.folder} has no training rows to learn from", "Import more interactions"
+            )
+        material = Material(
+            dataset.catalogue,
+            sequences,
+            draft.path,
+            None if split is None else without(split.targets("validation"), held),
+            config,
+            progress,
+            reuse,
+        )
+        written = fit_retrievers(material, kinds)
+        draft.facts |= {**facts, "retrievers": list(written)}
+        draft.rows["items"] = len(dataset.catalogue)
+    return written
+
+
+def without(targets: Targets, users: Collection[str]) -> Targets:
+    """The targets of all other users."""
+    left_out = frozenset(users)
+    kept = [at for at, user in enumerate(targets.user_ids) if user not in left_out]
+    return replace(
+        targets,
+        user_ids=[targets.user_ids[at] for at in kept],
+        rows=targets.rows[kept],
+        positions=targets.positions[kept],
+        histories=[targets.histories[at] for at in kept],
+        places=[targets.places[at] for at in kept],
+    )

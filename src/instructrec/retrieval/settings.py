@@ -1,0 +1,73 @@
+"""Every setting of the retrievers that learn, documented in place."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from instructrec.errors import UsageError
+
+DEFAULT_EPOCHS = 9
+"""How long the sequential model trains when neither epochs nor steps nor a budget are set."""
+
+
+class SequentialConfig(BaseModel):
+    """What decides a sequential retriever.
+
+    Epochs or steps may be set, not both. The defaults are the recipe of docs/paper.md §7 (Video
+    Games, HR@1 .7060 of 10).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dimensions: int = Field(128, ge=4)
+    """Length of an item vector."""
+    layers: int = Field(2, ge=1)
+    """Layers of causal attention."""
+    heads: int = Field(2, ge=1)
+    """Attention heads of a layer."""
+    dropout: float = Field(0.3, ge=0, lt=1)
+    """Share of the states that is left out, drawn anew at every update."""
+    id_dropout: float = Field(0.1, ge=0, lt=1)
+    """Share of the items that go without their id vector in an update, so that the text alone
+    learns to stand for an item that was never seen."""
+    max_history: int = Field(50, ge=2)
+    """Items of a history that are read, the latest. A longer sequence is learnt in pieces."""
+    batch: int = Field(128, ge=1)
+    """Sequences of an update."""
+    learning_rate: float = Field(1e-3, gt=0)
+    """The peak."""
+    warmup: float = Field(0.05, ge=0, lt=1)
+    """Share of the steps in which the learning rate rises; then it falls to zero along a cosine."""
+    weight_decay: float = Field(0.01, ge=0)
+    """AdamW's, on matrices alone."""
+    clip: float = Field(1.0, gt=0)
+    """The longest gradient that is followed in full."""
+    epochs: int | None = Field(None, ge=1)
+    """Passes over all sequences."""
+    steps: int | None = Field(None, ge=1)
+    """Updates of the weights."""
+    budget: float | None = Field(None, ge=1)
+    """Seconds of training, at most. After a short measurement it is turned into a number of steps
+    once; a training that is resumed obeys that number, whatever time it takes."""
+    validations: int = Field(9, ge=1)
+    """How often it is validated, at equal distances, the last time at the end."""
+    validation_users: int = Field(2000, ge=1)
+    """Users of a validation, at most."""
+    patience: int | None = Field(2, ge=1)
+    """Training stops after so many validations in a row without a better one; never when none."""
+    softmax_items: int = Field(65536, ge=2)
+    """Items that a target is compared with in an update: the whole catalogue up to so many, a
+    sample beyond."""
+    seed: int = Field(0, ge=0)
+    """Seeds starting weights, the order of sequences, dropout and samples."""
+
+    @model_validator(mode="after")
+    def _check(self) -> SequentialConfig:
+        if self.epochs is not None and self.steps is not None:
+            raise UsageError("epochs and steps exclude each other", "Set one of them, or none")
+        if self.dimensions % self.heads:
+            raise UsageError(
+                f"{self.dimensions} dimensions cannot be shared by {self.heads} heads",
+                "Take a multiple of the heads",
+            )
+        return self
