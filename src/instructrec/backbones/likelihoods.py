@@ -284,8 +284,10 @@ def _score_bucket(
 ) -> list[Likelihoods]:
     forest = _Forest(trees)
     memory = reader.read(prompts)
-    _score_states(reader, forest, memory.last, forest.roots, constrained)
     blocks = [list(tree.blocks(reader.limits.block_nodes)) for tree in trees]
+    together = bool(blocks) and all(blocks)
+    if not together:
+        _score_states(reader, forest, memory.last, forest.roots, constrained)
     for turn in range(max(map(len, blocks), default=0)):
         rows = [row for row in range(len(trees)) if len(blocks[row]) > turn]
         groups = [np.concatenate(blocks[row][turn]) for row in rows]
@@ -298,7 +300,12 @@ def _score_bucket(
             ]
         )
         states = np.concatenate([forest.roots[row] + 1 + blocks[row][turn][1] for row in rows])
-        _score_states(reader, forest, hidden.flatten(0, 1)[fresh], states, constrained)
+        found = hidden.flatten(0, 1)[fresh]
+        if turn == 0 and together:
+            # The roots' states cost least, and a model's head is used best, with the first nodes.
+            found = torch.cat([memory.last, found])
+            states = np.concatenate([forest.roots, states])
+        _score_states(reader, forest, found, states, constrained)
     return forest.results(constrained)
 
 

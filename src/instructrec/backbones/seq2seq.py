@@ -2,40 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from instructrec.backbones import t5_stacks
 from instructrec.backbones.base import MAX_TOKENS, Batch, EncodedExample, LossParts, Prompt
-from instructrec.backbones.causal import additive
 from instructrec.backbones.common import Language, pad
 from instructrec.backbones.likelihoods import TreeInput
+from instructrec.backbones.t5_stacks import Layers
 
 
-@dataclass(frozen=True)
+@dataclass
 class Seq2SeqMemory:
     """Prompts that were encoded.
 
     Attributes:
-        last: (prompts, width) decoder state of the start token.
-        encoded: (prompts, tokens, width) encoder states.
-        mask: (prompts, 1, 1, tokens) additive mask of the encoder's padding.
-        cross: For each decoder layer keys and values of the encoder states, computed once.
+        layers: For each decoder layer keys and values of the encoder states, computed once.
+        mask: (prompts, 1, 1, tokens) additive mask of the encoder's padding; none where all
+            prompts are of one length.
+        decode: Decoder states of the start token and of a tree's nodes.
+        start: (prompts, width) decoder state of the start token, once it is known.
     """
 
-    last: Tensor
-    encoded: Tensor
-    mask: Tensor
-    cross: Any
+    layers: Layers
+    mask: Tensor | None
+    decode: Decode
+    start: Tensor | None = None
+
+    @property
+    def last(self) -> Tensor:
+        """(prompts, width) the state that predicts a first token; it comes with the first tree."""
+        if self.start is None:
+            rows = self.layers[0][0].shape[0]
+            nothing = torch.zeros((rows, 0), dtype=torch.long)
+            self.decode(self, TreeInput(nothing, nothing, nothing[:, :, None].bool()))
+        assert self.start is not None
+        return self.start
 
     def select(self, rows: Tensor) -> Seq2SeqMemory:
         """Some of the prompts."""
-        rows = rows.to(self.last.device)
-        cross = _cross_cache([(k[rows], v[rows]) for k, v in _layers(self.cross)])
-        return Seq2SeqMemory(self.last[rows], self.encoded[rows], self.mask[rows], cross)
+        rows = rows.to(self.layers[0][0].device)
+        return Seq2SeqMemory(
+            [(keys[rows], values[rows]) for keys, values in self.layers],
+            None if self.mask is None else self.mask[rows],
+            self.decode,
+            None if self.start is None else self.start[rows],
+        )
+
+
+Decode = Callable[[Seq2SeqMemory, TreeInput], Tensor]
 
 
 class Seq2SeqBackbone(Language):
@@ -99,12 +117,13 @@ class Seq2SeqBackbone(Language):
     def read(self, prompts: Sequence[Sequence[int]]) -> Seq2SeqMemory:
         """See `likelihoods.TreeReader`."""
         ids, mask = (part.to(self.device) for part in pad(prompts, self._pad_id))
-        encoded = self.model.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
-        cross_mask = additive(mask[:, None, None].bool(), self.model.dtype)
-        memory = Seq2SeqMemory(encoded[:, 0], encoded, cross_mask, _cross_cache([]))
-        nothing = torch.zeros((len(prompts), 0), dtype=torch.long)
-        start = self._decode(memory, TreeInput(nothing, nothing, nothing[:, None].bool()))
-        return Seq2SeqMemory(start[:, 0], encoded, cross_mask, memory.cross)
+        encoded = t5_stacks.encode(self.model.encoder, ids, mask)
+        is_padded = bool((mask == 0).any())
+        return Seq2SeqMemory(
+            t5_stacks.cross_layers(self.model.decoder, encoded),
+            t5_stacks.padding(mask, encoded.dtype) if is_padded else None,
+            self._decode,
+        )
 
     def follow(self, memory: Seq2SeqMemory, tree: TreeInput) -> Tensor:
         """See `likelihoods.TreeReader`; candidates share cross-attention keys and values."""
@@ -117,59 +136,18 @@ class Seq2SeqBackbone(Language):
         return hidden * float(config.d_model) ** -0.5 if is_scaled else hidden
 
     def _decode(self, memory: Seq2SeqMemory, tree: TreeInput) -> Tensor:
-        """Decoder states of the start token and of tree nodes, (prompts, 1 + nodes, width).
-
-        The decoder's own layers run on the packed tree: self-attention sees a node's ancestors
-        by its mask and their distance by its position bias, cross-attention sees all nodes of a
-        prompt as one long query against the prompt's keys and values.
-        """
-        decoder = self.model.decoder
-        rows, nodes = tree.tokens.shape
-        start = torch.full((rows, 1), self.model.config.decoder_start_token_id)
+        """Decoder states of the start token and of tree nodes, (prompts, 1 + nodes, width)."""
+        start = torch.full((len(tree.tokens), 1), self.model.config.decoder_start_token_id)
         tokens = torch.cat([start, tree.tokens], dim=1).to(self.device)
-        places = torch.cat([torch.zeros_like(start), tree.depths + 1], dim=1).to(self.device)
-        allowed = torch.ones((rows, nodes + 1, nodes + 1), dtype=torch.bool, device=self.device)
-        allowed[:, 0, 1:] = False
-        allowed[:, 1:, 1:] = tree.mask
-        bias = self._position_bias(places) + additive(allowed, self.model.dtype)[:, None]
-        hidden, cross_bias = decoder.embed_tokens(tokens), None
-        no_mask = torch.zeros((), dtype=self.model.dtype, device=self.device)
-        for block in decoder.block:
-            hidden = block.layer[0](hidden, attention_mask=no_mask, position_bias=bias)[0]
-            hidden, cross_bias = block.layer[1](
-                hidden,
-                key_value_states=memory.encoded,
-                attention_mask=memory.mask,
-                position_bias=cross_bias,
-                past_key_values=memory.cross,
-            )[:2]
-            hidden = block.layer[-1](hidden)
-        final: Tensor = decoder.final_layer_norm(hidden)
-        return final
-
-    def _position_bias(self, places: Tensor) -> Tensor:
-        """(prompts, heads, nodes, nodes) relative position bias between tree nodes."""
-        attention = self.model.decoder.block[0].layer[0].SelfAttention
-        width = int(places.max()) + 1
-        table = attention.compute_bias(width, width, device=self.device)[0]
-        bias: Tensor = table[:, places[:, :, None], places[:, None, :]].transpose(0, 1)
-        return bias
+        groups, at = tree.lines_with_root()
+        lines = t5_stacks.Lines(
+            [torch.from_numpy(group).to(self.device) for group in groups],
+            torch.from_numpy(at).to(self.device),
+        )
+        states = t5_stacks.decode(self.model.decoder, tokens, lines, memory.layers, memory.mask)
+        memory.start = states[:, 0]
+        return states
 
     @property
     def _pad_id(self) -> int:
         return int(self.tokenizer.pad_token_id or 0)
-
-
-def _cross_cache(layers: list[tuple[Tensor, Tensor]]) -> Any:
-    from transformers import DynamicCache, EncoderDecoderCache
-
-    cross = DynamicCache()
-    for index, (keys, values) in enumerate(layers):
-        cross.update(keys, values, index)
-    cache = EncoderDecoderCache(DynamicCache(), cross)
-    cache.is_updated = dict.fromkeys(range(len(layers)), True)
-    return cache
-
-
-def _layers(cache: Any) -> list[tuple[Tensor, Tensor]]:
-    return [(layer.keys, layer.values) for layer in cache.cross_attention_cache.layers]
