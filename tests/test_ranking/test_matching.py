@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from instructrec.backbones import Backbone
-from instructrec.ranking import matching
 from instructrec.ranking.ranker import Ranker
 from instructrec.ranking.scoring import ScoringConfig
 
@@ -16,8 +15,7 @@ REQUEST = INSTRUCTIONS[4]
 
 
 @pytest.fixture
-def ranker(lm: Backbone, monkeypatch: pytest.MonkeyPatch) -> Ranker:
-    monkeypatch.setattr(matching, "FEW", 0)  # search even in a catalogue this small
+def ranker(lm: Backbone) -> Ranker:
     return Ranker(lm, catalogue())
 
 

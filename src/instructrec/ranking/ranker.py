@@ -16,8 +16,9 @@ from instructrec.errors import UsageError
 from instructrec.instructions.schema import Instruction, Scenario, TaskForm
 from instructrec.instructions.templating import Rendered, Template, TemplateBank, render
 from instructrec.protocols import Rows, Scores
+from instructrec.ranking.catalogue_tree import TREE
 from instructrec.ranking.likelihood import Likelihood
-from instructrec.ranking.matching import CatalogueSearch
+from instructrec.ranking.matching import BEAM, Allowed, CatalogueSearch, Found
 from instructrec.ranking.scoring import SCORING, ScoringConfig
 
 Floats = NDArray[np.float64]
@@ -38,6 +39,7 @@ class Ranker:
         catalogue: Whose rows the candidates are.
         bank: The templates.
         scoring: The rule and the template of each scenario.
+        tree_file: Where the catalogue's prefix tree is, or will be, saved; nowhere when left out.
 
     Example:
         ``Ranker.load(Path("runs/demo/model"), dataset.catalogue).rank(instructions, candidates)``
@@ -51,8 +53,10 @@ class Ranker:
         catalogue: Catalogue,
         bank: TemplateBank | None = None,
         scoring: ScoringConfig | None = None,
+        tree_file: Path | None = None,
     ) -> None:
         self.backbone = backbone
+        self._tree_file = tree_file
         self.catalogue = catalogue
         self.bank = bank or TemplateBank.load()
         self.scoring = scoring or ScoringConfig()
@@ -84,7 +88,8 @@ class Ranker:
             ModelError: The model cannot be loaded.
             FolderError: Its scoring.json is damaged.
         """
-        return cls(load(model, dtype), catalogue, bank, load_scoring(model))
+        tree_file = Path(model) / TREE if Path(model).is_dir() else None
+        return cls(load(model, dtype), catalogue, bank, load_scoring(model), tree_file)
 
     @cached_property
     def titles(self) -> list[str]:
@@ -211,10 +216,10 @@ class Ranker:
         self,
         instruction: Instruction,
         k: int = 1,
-        allowed: NDArray[np.bool_] | None = None,
-        beam: int = 20,
+        allowed: Allowed = None,
+        beam: int = BEAM,
     ) -> tuple[Rows, Scores]:
-        """The best items of the whole catalogue (T2), by beam search along its titles.
+        """The best items of the whole catalogue (T2); see `find_many`.
 
         Args:
             instruction: One request.
@@ -228,12 +233,37 @@ class Ranker:
         Raises:
             UsageError: No template covers the instruction.
         """
-        rendered = self.question(replace(instruction, task=TaskForm.MATCHING, candidates=()))
-        return self._search.find(rendered, k, allowed, beam)
+        (found,) = self.find_many([instruction], k, [allowed], beam)
+        return found.rows, found.scores
+
+    def find_many(
+        self,
+        instructions: Sequence[Instruction],
+        k: int = 1,
+        allowed: Sequence[Allowed] | None = None,
+        beam: int = BEAM,
+    ) -> list[Found]:
+        """The best items of the whole catalogue for many requests (T2).
+
+        Titles are followed from their beginnings along the prefix tree of the catalogue, the
+        likeliest first, until k are certain; where that takes too long, as a beam search.
+
+        Args:
+            instructions: n requests.
+            k: How many items each gets; fewer only where fewer are allowed.
+            allowed: n times (items,) which rows may be answered, None where all may.
+            beam: How many beginnings of titles are followed at a time.
+
+        Raises:
+            UsageError: No template covers an instruction.
+        """
+        asked = [replace(one, task=TaskForm.MATCHING, candidates=()) for one in instructions]
+        return self.search.find_many([self.question(one) for one in asked], k, allowed, beam)
 
     @cached_property
-    def _search(self) -> CatalogueSearch:
-        return CatalogueSearch(self.likelihood, self.titles)
+    def search(self) -> CatalogueSearch:
+        """The search of the whole catalogue; its tree is read, or made, at first use."""
+        return CatalogueSearch(self.likelihood, self.titles, self._tree_file)
 
     @cached_property
     def _plain(self) -> Likelihood:
