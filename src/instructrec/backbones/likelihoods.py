@@ -18,7 +18,6 @@ from instructrec.backbones.candidate_tree import CandidateTree, Ints
 from instructrec.backbones.limits import SMALLEST_BLOCK, Limits, is_out_of_memory
 from instructrec.errors import InstructRecWarning, ModelError
 
-
 LINE_LENGTHS = np.array([14, 30, 62, 126, MAX_CANDIDATE_TOKENS])
 """Lines of candidates up to each of these depths are read together, so that few long titles among
 many short ones cost little."""

@@ -137,7 +137,7 @@ def _attend(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) 
 
 
 def _norm(norm: Any, hidden: Tensor) -> Tensor:
-    """Root mean square layer norm, its mean in float32 whatever the model, as transformers has it."""
+    """Root mean square layer norm, its mean in float32 as transformers has it."""
     scale = torch.rsqrt(hidden.float().square().mean(-1, keepdim=True) + norm.variance_epsilon)
     normed: Tensor = (hidden * scale).to(norm.weight.dtype) * norm.weight
     return normed
