@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,36 @@ from safetensors import SafetensorError
 from instructrec.backbones._quiet import quiet
 from instructrec.backbones.base import Backbone
 from instructrec.backbones.causal import CausalBackbone
+from instructrec.backbones.devices import device_named, move
 from instructrec.backbones.seq2seq import Seq2SeqBackbone
 from instructrec.errors import ModelError, UsageError
 from instructrec.pretrained import names, require
 
-_READING_ERRORS = (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError)
+_READING_ERRORS = (
+    OSError,
+    ValueError,
+    KeyError,
+    RuntimeError,
+    ImportError,
+    SafetensorError,
+    UserWarning,
+)
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
+"""Without any of them transformers makes up a tokenizer that knows nothing, and does not say so."""
+_ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
+ADAPTER = "adapter_config.json"
+"""What a folder of a LoRA adapter has."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _SEQ2SEQ = frozenset({"t5", "mt5"})
 
 
-def load(path_or_name: str | Path, dtype: str = "float32") -> Backbone:
+def load(
+    path_or_name: str | Path,
+    dtype: str = "float32",
+    device: str = "cpu",
+    memory: float | None = None,
+) -> Backbone:
     """Load a language model with its tokenizer.
 
     Args:
@@ -30,41 +50,46 @@ def load(path_or_name: str | Path, dtype: str = "float32") -> Backbone:
             (which is merged into its base model), a name of `instructrec.pretrained`, or a name
             on the hub.
         dtype: ``float32``, ``bfloat16`` or, for causal models, ``float16``.
+        device: ``cpu``, ``cuda``, ``cuda:1``, or ``auto``: a GPU where there is one.
+        memory: About how many MiB scoring may take beside the weights; as many as are fastest
+            when left out.
 
     Raises:
         ModelError: It cannot be read, or is of an architecture that is no language model.
-        UsageError: There is no such folder, the dtype is unknown, or float16 is asked of T5.
+        UsageError: There is no such folder or device, the dtype is unknown, or float16 is asked
+            of T5.
     """
     if dtype not in DTYPES:
         raise UsageError(f"there is no dtype {dtype!r}", f"Use one of {', '.join(DTYPES)}")
+    place = device_named(device)
     source = _locate(path_or_name)
-    adapter = Path(source) / "adapter_config.json"
+    adapter = Path(source) / ADAPTER
     base = _locate(_adapter_base(adapter)) if adapter.is_file() else source
     try:
         with quiet():
             model, tokenizer = _read(base, source, dtype, adapter=adapter.is_file())
     except _READING_ERRORS as error:
         raise _unreadable(path_or_name, error) from error
-    bad = next((n for n, p in model.named_parameters() if not p.detach().sum().isfinite()), None)
-    if bad is not None:
-        raise ModelError(f"{path_or_name} has weights that are no numbers ({bad})", "Fetch it anew")
+    _check_weights(model, tokenizer, path_or_name)
     kind = Seq2SeqBackbone if model.config.model_type in _SEQ2SEQ else CausalBackbone
+    move(model, place, str(path_or_name))
     backbone = kind(model.eval(), tokenizer, str(path_or_name))
+    if isinstance(backbone, CausalBackbone):
+        _check_looks_back(backbone)
     _check_head(backbone)
+    if memory is not None:
+        backbone.bound_memory(memory)
     return backbone
 
 
 def _read(base: str, source: str, dtype: str, adapter: bool) -> tuple[Any, Any]:
-    from transformers import (
-        AutoConfig,
-        AutoModelForCausalLM,
-        AutoModelForSeq2SeqLM,
-        AutoTokenizer,
-    )
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     config = AutoConfig.from_pretrained(base)
     is_seq2seq = config.model_type in _SEQ2SEQ
-    if config.is_encoder_decoder and not is_seq2seq:
+    is_causal = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    if not is_seq2seq and (config.is_encoder_decoder or not is_causal):
         raise ModelError(
             f"{base} is a {config.model_type}, which is neither T5-shaped nor causal",
             "Use a T5, mT5 or causal checkpoint",
@@ -76,7 +101,10 @@ def _read(base: str, source: str, dtype: str, adapter: bool) -> tuple[Any, Any]:
         )
     auto = AutoModelForSeq2SeqLM if is_seq2seq else AutoModelForCausalLM
     model, found = auto.from_pretrained(
-        base, dtype=DTYPES[dtype], use_safetensors=True, output_loading_info=True
+        base,
+        dtype=torch.float32 if adapter else DTYPES[dtype],  # a sum in bfloat16 would be rounded
+        use_safetensors=True,
+        output_loading_info=True,
     )
     if found["missing_keys"]:
         raise ModelError(
@@ -84,12 +112,52 @@ def _read(base: str, source: str, dtype: str, adapter: bool) -> tuple[Any, Any]:
             "Fetch it anew",
         )
     if adapter:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, source).merge_and_unload()
+        model = _merged(model, source).to(DTYPES[dtype])
     has_tokenizer = adapter and (Path(source) / "tokenizer.json").is_file()
-    tokenizer = AutoTokenizer.from_pretrained(source if has_tokenizer else base)
-    return model, tokenizer
+    home = Path(source if has_tokenizer else base)
+    if home.is_dir() and not any((home / name).is_file() for name in _TOKENIZERS):
+        raise ModelError(f"{home} has no tokenizer", "Put its tokenizer.json there")
+    return model, AutoTokenizer.from_pretrained(home if home.is_dir() else base)
+
+
+def _merged(model: Any, source: str) -> Any:
+    """A base model with an adapter added to its weights."""
+    from peft import PeftModel
+
+    if not (Path(source) / _ADAPTER_WEIGHTS).is_file():
+        raise ModelError(f"{source} has no {_ADAPTER_WEIGHTS}", "Save the adapter as safetensors")
+    with warnings.catch_warnings():
+        # An adapter of another model would else be read as one that changes nothing.
+        warnings.filterwarnings("error", message="Found missing adapter keys")
+        return PeftModel.from_pretrained(model, source).merge_and_unload()
+
+
+def _check_weights(model: Any, tokenizer: Any, name: str | Path) -> None:
+    """Be sure that weights are numbers and that every token has an embedding."""
+    for key, weight in model.named_parameters():
+        if not weight.detach().sum(dtype=torch.float32).isfinite():
+            raise ModelError(f"{name} has weights that are no numbers ({key})", "Fetch it anew")
+    rows = int(model.get_input_embeddings().weight.shape[0])
+    if len(tokenizer) > rows:
+        raise ModelError(
+            f"{name} has a tokenizer of {len(tokenizer):,} tokens and embeddings for {rows:,}",
+            "Give it the tokenizer that it was trained with",
+        )
+
+
+def _check_looks_back(backbone: CausalBackbone) -> None:
+    """Be sure that what comes later changes nothing before it, as it does in BERT."""
+    ids = torch.arange(6, device=backbone.device)[None].repeat(2, 1)
+    ids[1, 3:] += 1
+    with torch.inference_mode():
+        first, second = backbone.model(input_ids=ids, use_cache=False).logits[:, :3].float()
+    rounding = 1e-5 if backbone.model.dtype == torch.float32 else 1e-2
+    if (first - second).norm() > rounding * first.norm():
+        raise ModelError(
+            f"{backbone.name} ({backbone.model.config.model_type}) reads what comes after a token "
+            "as well as what comes before it, so it gives no likelihoods",
+            "Use a T5, mT5 or causal checkpoint",
+        )
 
 
 def _check_head(backbone: Seq2SeqBackbone | CausalBackbone) -> None:
@@ -106,7 +174,7 @@ def _check_head(backbone: Seq2SeqBackbone | CausalBackbone) -> None:
         else:
             theirs = backbone.model(input_ids=ids, use_cache=False).logits[0, -1]
             ours = backbone.logits(backbone.read(ids.tolist()).last)[0]
-    if (ours - theirs.float()).norm() > 1e-2 * theirs.float().norm():
+    if not (ours - theirs.float()).norm() <= 1e-2 * theirs.float().norm():
         raise ModelError(
             f"{backbone.name} ({backbone.model.config.model_type}) turns its states into logits "
             "in a way that is not known here",
@@ -115,7 +183,10 @@ def _check_head(backbone: Seq2SeqBackbone | CausalBackbone) -> None:
 
 
 def _adapter_base(path: Path) -> str:
-    base = json.loads(path.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    try:
+        base = json.loads(path.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    except (ValueError, AttributeError):
+        raise ModelError(f"{path} cannot be read", "Fetch it anew") from None
     if not base:
         raise ModelError(f"{path} names no base model", "Give base_model_name_or_path in it")
     return str(base)
@@ -124,7 +195,7 @@ def _adapter_base(path: Path) -> str:
 def _locate(path_or_name: str | Path) -> str:
     path = Path(path_or_name)
     if path.is_dir():
-        if not any((path / name).is_file() for name in ("config.json", "adapter_config.json")):
+        if not any((path / name).is_file() for name in ("config.json", ADAPTER)):
             raise ModelError(f"{path} has no config.json", "Name a folder that holds a model")
         return str(path)
     # A hub name has one slash at most, and what comes before it is no folder here.

@@ -81,6 +81,26 @@ def pull(
 
 
 @app.command()
+def merge(
+    adapter: Annotated[Path, typer.Argument(help="A LoRA adapter's folder.", metavar="ADAPTER")],
+    out: Annotated[Path, typer.Option(help="The model folder to make.", metavar="FOLDER")],
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Let a folder that is there give way.")
+    ] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Add a LoRA adapter to its base model's weights: one ordinary checkpoint, for serving.
+
+    Example: `instructrec models merge my-adapter --out merged`
+    """
+    from instructrec.backbones.merging import merge_adapter
+
+    merge_adapter(adapter, out, dtype=dtype, replace=replace)
+    emit({"adapter": str(adapter), "out": str(out)}, f"{adapter} merged: {out}", as_json=json)
+
+
+@app.command()
 def verify(
     names: Annotated[
         list[str] | None,

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from instructrec.ranking.ranker import Ranker
 
 SERVING = "retrievers-serving"
+MERGED = "checkpoint"
+"""Kind of a folder that `instructrec models merge` made."""
 _STAGES = ("dataset", "corpus", "model")
 _SAME_ROWS = (
     "All models were fitted on the same training rows; validation rows served for choices "
@@ -52,8 +54,8 @@ def evaluate_run(
 ) -> Report:
     """Measure a run beside its rivals on the same requests.
 
-    Rows: random, popularity, shared words, BM25, item-kNN, MiniLM, the untuned backbone and
-    `fused-without-lm`; ours are `instructrec-lm` (the likelihood alone) and `instructrec` (all
+    Rows: random, popularity, shared words, BM25, item-kNN, MiniLM, the sequential model (a
+    text-aware SASRec), the untuned backbone and `fused-without-lm`; ours are `instructrec-lm` (the likelihood alone) and `instructrec` (all
     evidence). A rival that cannot be made is left out with a note.
 
     Args:
@@ -177,7 +179,7 @@ def evaluate_model(
         spread_users,
     )
     refuse_serving(Path(model))
-    known = read_manifest(Path(model), "model") if (Path(model) / MANIFEST).is_file() else None
+    known = _tuned_here(Path(model))
     chosen, note = _model_protocol(model, known, protocol)
     data = Dataset(dataset)
     texts = annotations if annotations is not None else _texts(data, chosen, plan, progress)
@@ -261,6 +263,13 @@ def _looked_at(manifest: Mapping[str, Any] | None, plan: Plan) -> list[str]:
         "those named for this test among them (never on their test rows); --held-out-users of "
         "build and tune keeps them out."
     ]
+
+
+def _tuned_here(model: Path) -> dict[str, Any] | None:
+    """The manifest of a model that was tuned here, none of any other checkpoint."""
+    if not (model / MANIFEST).is_file() or read_manifest(model)["kind"] == MERGED:
+        return None
+    return read_manifest(model, "model")
 
 
 def _model_protocol(
