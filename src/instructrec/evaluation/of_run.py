@@ -55,8 +55,9 @@ def evaluate_run(
     """Measure a run beside its rivals on the same requests.
 
     Rows: random, popularity, shared words, BM25, item-kNN, MiniLM, the sequential model (a
-    text-aware SASRec), the untuned backbone and `fused-without-lm`; ours are `instructrec-lm` (the likelihood alone) and `instructrec` (all
-    evidence). A rival that cannot be made is left out with a note.
+    text-aware SASRec), the untuned backbone and `fused-without-lm`; ours are `instructrec-lm` (the
+    likelihood alone) and `instructrec` (all evidence). A rival that cannot be made is left out
+    with a note.
 
     Args:
         run: A folder with dataset/, corpus/, model/, retrievers/ and fusion.json.

@@ -39,6 +39,8 @@ class Material:
         progress: Told how far it is.
         reuse: Another such folder: its item vectors are taken over where the texts are equal, and
             without ``validation`` the share of the training that served best there.
+        corpus: A corpus folder, for kinds that learn from instructions.
+        held_out: Users whose validation requests no choice may look at.
     """
 
     catalogue: Catalogue
@@ -48,6 +50,8 @@ class Material:
     sequential: SequentialConfig = field(default_factory=SequentialConfig)
     progress: Progress = SILENT
     reuse: Path | None = None
+    corpus: Path | None = None
+    held_out: frozenset[str] = frozenset()
 
     @cached_property
     def vectors(self) -> ItemVectors:

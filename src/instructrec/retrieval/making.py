@@ -10,7 +10,7 @@ from typing import Any
 from instructrec.data.dataset import Dataset
 from instructrec.data.splits import Protocol, Targets
 from instructrec.errors import DataError
-from instructrec.folders import new_folder
+from instructrec.folders import new_folder, read_manifest
 from instructrec.hashing import stable_hash
 from instructrec.protocols import SILENT, Progress
 from instructrec.retrieval import KIND, check_kinds, fit_retrievers
@@ -26,6 +26,7 @@ def make_retrievers(
     kinds: Sequence[str] | None = None,
     sequential: SequentialConfig | None = None,
     held_out: Collection[str] = (),
+    corpus: Path | None = None,
     reuse: Path | None = None,
     command: str = "instructrec retrievers fit",
     replace: bool = False,
@@ -42,6 +43,7 @@ def make_retrievers(
         kinds: Which; all that can be made here when left out.
         sequential: Settings of the sequential retriever.
         held_out: Users whose validation targets no choice may look at.
+        corpus: A corpus folder, for kinds that learn from instructions.
         reuse: See `instructrec.retrieval._kinds.Material`.
         command: For the manifest.
         replace: Whether a folder that is there gives way.
@@ -59,6 +61,8 @@ def make_retrievers(
     from instructrec.retrieval.encoder import find_encoder
 
     check_kinds(kinds or ())
+    if corpus is not None:
+        read_manifest(corpus, "corpus")
     config = sequential or SequentialConfig()
     facts: dict[str, Any] = {"protocol": protocol.value} if protocol else {"serving": True}
     held = sorted(held_out)
@@ -75,7 +79,7 @@ def make_retrievers(
         command=command,
         settings=settings,
         seed=config.seed,
-        inputs={"dataset": dataset.folder},
+        inputs={"dataset": dataset.folder, **({} if corpus is None else {"corpus": corpus})},
         replace=replace,
         resume=True,
     ) as draft:
@@ -93,6 +97,8 @@ def make_retrievers(
             config,
             progress,
             reuse,
+            corpus,
+            frozenset(held),
         )
         written = fit_retrievers(material, kinds)
         draft.facts |= {**facts, "retrievers": list(written)}

@@ -15,6 +15,7 @@ from instructrec.evaluation.baselines.item_knn import ItemKNN
 from instructrec.evaluation.baselines.minilm import MiniLM
 from instructrec.evaluation.baselines.popularity import Popularity
 from instructrec.evaluation.baselines.random import Random
+from instructrec.evaluation.baselines.sequential import TextSASRec
 from instructrec.evaluation.baselines.words import SharedWords
 
 __all__ = [
@@ -28,8 +29,16 @@ __all__ = [
     "inputs_of",
 ]
 
-BASELINES: tuple[type[Baseline], ...] = (Random, Popularity, SharedWords, BM25, ItemKNN, MiniLM)
-"""Every rival that needs no run's model, plainest first."""
+BASELINES: tuple[type[Baseline], ...] = (
+    Random,
+    Popularity,
+    SharedWords,
+    BM25,
+    ItemKNN,
+    MiniLM,
+    TextSASRec,
+)
+"""Every rival that needs no run's language model, plainest first."""
 
 
 def fit_baselines(material: Material) -> tuple[list[Baseline], list[str]]:

@@ -1,0 +1,149 @@
+"""`instructrec retrievers`: what finds candidates, fitted on a dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from instructrec.cli.app import JsonFlag, emit, new_app
+from instructrec.cli.durations import parse_seconds
+from instructrec.cli.progress import make_progress
+from instructrec.cli.settings import settled
+from instructrec.errors import UsageError
+
+app = new_app("Fit what finds candidates in the catalogue.")
+
+
+@app.callback()
+def _group() -> None:
+    """Fit what finds candidates in the catalogue."""
+
+
+@app.command()
+def fit(
+    dataset: Annotated[Path, typer.Argument(help="A dataset folder.", metavar="DATASET")],
+    out: Annotated[Path, typer.Option(help="The folder to make.", metavar="RETRIEVERS")],
+    corpus: Annotated[
+        Path | None,
+        typer.Option(help="A corpus, for kinds that learn from instructions.", metavar="CORPUS"),
+    ] = None,
+    kinds: Annotated[
+        str | None,
+        typer.Option(
+            help="Which, with commas: popularity, neighbours, lexical, dense, sequential; all "
+            "that can be made here when left out."
+        ),
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(help="Whose training rows are learnt from: leave-one-out (default), …"),
+    ] = None,
+    serving: Annotated[
+        bool,
+        typer.Option("--serving", help="Learn from all rows: for use, never for evaluation."),
+    ] = False,
+    held_out_users: Annotated[
+        Path | None,
+        typer.Option(
+            help="Users whose validation targets no choice may look at: a file of user ids, or a "
+            "table with a column user_id.",
+            metavar="FILE",
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes of the sequential model over all sequences.")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Time for its training, at most: 10m, 90s.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seeds everything.")] = 0,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Any other setting of SequentialConfig, such as dimensions=64; may be repeated.",
+            metavar="NAME=VALUE",
+        ),
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Let a folder that is there give way.")
+    ] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Fit retrievers on a dataset; the same command goes on where it was stopped.
+
+    Example: `instructrec retrievers fit runs/demo/dataset --kinds lexical,sequential --out found`
+    """
+    if serving and (protocol is not None or held_out_users is not None):
+        raise UsageError(
+            "--serving learns from all rows and chooses nothing",
+            "Leave out --protocol and --held-out-users, or --serving",
+        )
+    chosen = {
+        "epochs": epochs,
+        "budget": None if budget is None else parse_seconds(budget),
+        "seed": seed,
+        **dict(_pair(text) for text in settings or ()),
+    }
+    from instructrec.data.dataset import Dataset
+    from instructrec.data.splits import Protocol
+    from instructrec.evaluation.plan import users_of
+    from instructrec.retrieval.making import make_retrievers
+    from instructrec.retrieval.settings import SequentialConfig
+
+    wanted = Protocol.parse(protocol or Protocol.LEAVE_ONE_OUT)
+    written = make_retrievers(
+        Dataset(dataset),
+        out,
+        protocol=None if serving else wanted,
+        kinds=None if kinds is None else _kinds(kinds),
+        sequential=settled(SequentialConfig, **chosen),
+        held_out=users_of(held_out_users) if held_out_users is not None else (),
+        corpus=corpus,
+        replace=replace,
+        progress=make_progress(),
+    )
+    told: dict[str, Any] = {
+        "retrievers": str(out),
+        "kinds": list(written),
+        "protocol": None if serving else wanted.value,
+        "sequential": _sequential(out) if "sequential" in written else None,
+    }
+    emit(told, _view(told), as_json=json)
+
+
+def _kinds(text: str) -> list[str]:
+    kinds = [kind.strip() for kind in text.split(",") if kind.strip()]
+    if not kinds:
+        raise UsageError("--kinds names none", "Write --kinds lexical,sequential")
+    return list(dict.fromkeys(kinds))
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, found, value = text.partition("=")
+    if not found or not name.strip() or not value.strip():
+        raise UsageError(f"--set {text!r} has no value", 'Write --set "NAME=VALUE"')
+    return name.strip(), value.strip()
+
+
+def _sequential(folder: Path) -> dict[str, Any]:
+    """How the training of the sequential model went."""
+    from instructrec.folders import read_json
+    from instructrec.retrieval.sequential import ABOUT
+
+    about = read_json(folder / "sequential" / ABOUT)
+    return {name: about[name] for name in ("plan", "curve", "validations", "best_step")}
+
+
+def _view(told: dict[str, Any]) -> str:
+    lines = [f"{told['retrievers']}: {', '.join(told['kinds'])}"]
+    if told["sequential"] is not None:
+        plan, best = told["sequential"]["plan"], told["sequential"]["best_step"]
+        loss = told["sequential"]["curve"][-1]["loss"]
+        lines.append(
+            f"sequential: {plan['stop']:,} steps planned, the weights of step {best:,}, "
+            f"last training loss {loss:.4f}"
+        )
+    return "\n".join(lines)

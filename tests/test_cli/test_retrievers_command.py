@@ -1,0 +1,116 @@
+"""`instructrec retrievers fit` makes a folder of retrievers, and says what is wrong in one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from instructrec.cli.app import run
+from instructrec.data.dataset import Dataset, Tables, write_tables
+from instructrec.folders import new_folder, read_json, read_manifest
+from instructrec.retrieval import load_retrievers
+
+QUICK = ("--set", "dimensions=8", "--epochs", "1")
+
+
+def a_dataset(folder: Path, events: int = 5) -> Path:
+    rng = np.random.default_rng(0)
+    ids = [f"i{n:02}" for n in range(20)]
+    rows = [
+        (f"u{user:02}", ids[item], place)
+        for user in range(30)
+        for place, item in enumerate(rng.choice(20, size=events, replace=False))
+    ]
+    items = pl.DataFrame({"item_id": ids, "title": [f"thing {item}" for item in ids]})
+    frame = pl.DataFrame(
+        rows,
+        schema={"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Int64},
+        orient="row",
+    )
+    with new_folder(folder, "dataset", command="test") as draft:
+        draft.facts["clock"] = "order"
+        write_tables(draft, Tables(items.lazy(), frame.lazy()))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _without_minilm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("instructrec.retrieval.encoder.find_encoder", lambda: None)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return a_dataset(tmp_path_factory.mktemp("shop") / "dataset")
+
+
+def test_the_kinds_that_were_named_are_fitted_on_training_rows(dataset, tmp_path, capsys):
+    out = tmp_path / "found"
+    line = ["retrievers", "fit", str(dataset), "--kinds", "sequential, popularity", *QUICK]
+    assert run([*line, "--out", str(out), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["kinds"] == ["popularity", "sequential"]
+    assert told["sequential"]["validations"]
+    assert read_manifest(out)["protocol"] == "leave-one-out"
+    catalogue = Dataset(dataset).catalogue
+    assert list(load_retrievers(out, catalogue)) == ["popularity", "sequential"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "manifest.json",
+        "popularity",
+        "sequential",
+    ]
+    assert run([*line, "--out", str(out)]) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_for_serving_all_rows_are_learnt_and_nothing_is_chosen(dataset, tmp_path, capsys):
+    out = tmp_path / "found"
+    assert run(["retrievers", "fit", str(dataset), "--serving", *QUICK, "--out", str(out)]) == 0
+    assert "no dense retriever: minilm is not on this machine" in capsys.readouterr().err
+    assert read_manifest(out)["serving"] is True
+    assert read_json(out / "sequential" / "sequential.json")["validations"] == []
+
+
+def test_held_out_users_are_not_validated_on(dataset, tmp_path, capsys):
+    everybody = tmp_path / "users.txt"
+    everybody.write_text("\n".join(f"u{user:02}" for user in range(30)))
+    line = ["retrievers", "fit", str(dataset), "--kinds", "sequential", *QUICK, "--json"]
+    out = ["--held-out-users", str(everybody), "--out", str(tmp_path / "found")]
+    assert run([*line, *out]) == 0
+    assert json.loads(capsys.readouterr().out)["sequential"]["validations"] == []
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "told"),
+    [
+        (["--kinds", "densest"], 2, "'densest' is no kind of retriever. Use popularity"),
+        (["--kinds", ","], 2, "--kinds names none"),
+        (["--kinds", "dense"], 1, "Pull it by instructrec models pull minilm"),
+        (["--serving", "--protocol", "items"], 2, "--serving learns from all rows"),
+        (["--protocol", "nope"], 2, "'nope' is not a protocol"),
+        (["--epochs", "0"], 2, "--epochs '0'"),
+        (["--set", "dimensions"], 2, "has no value"),
+        (["--set", "dimension=8"], 2, "--dimension"),
+        (["--budget", "soon"], 2, "'soon' is not a duration"),
+        (["--held-out-users", "nowhere.txt"], 2, "there is no file nowhere.txt"),
+        (["--corpus", "nowhere"], 2, "there is no folder nowhere"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(dataset, tmp_path, capsys, more, code, told):
+    out = tmp_path / "found"
+    assert run(["retrievers", "fit", str(dataset), *more, "--out", str(out)]) == code
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert told.split("'")[0] in error
+    assert not out.exists()
+
+
+def test_a_folder_that_is_no_dataset_and_one_without_rows_are_refused(tmp_path, capsys):
+    line = ["--out", str(tmp_path / "found")]
+    assert run(["retrievers", "fit", str(tmp_path / "nowhere"), *line]) == 2
+    assert "nowhere" in capsys.readouterr().err
+    short = a_dataset(tmp_path / "short", events=1)
+    assert run(["retrievers", "fit", str(short), "--kinds", "sequential", *line]) == 1
+    assert "no order to learn from" in capsys.readouterr().err
