@@ -261,9 +261,9 @@ def test_a_rival_takes_part_where_it_has_something_to_read() -> None:
 class _Kinds:
     """An encoder that knows two words."""
 
-    name, identity, dimensions = "kinds", "kinds-1", 2
+    name, identity, dimensions, latin_only = "kinds", "kinds-1", 2, True
 
-    def encode(self, texts: Sequence[str], *_: object) -> np.ndarray:
+    def encode(self, texts: Sequence[str], *_: object, **__: object) -> np.ndarray:
         found = [["racing" in text.casefold(), "garden" in text.casefold()] for text in texts]
         return np.array(found, dtype=np.float32).reshape(len(texts), 2)
 

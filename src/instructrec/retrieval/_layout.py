@@ -82,7 +82,10 @@ def read_layout(folder: Path) -> Layout:
     Raises:
         ModelError: A file is missing or cannot be read, or asks for a part that is not known here.
     """
-    modules = [{"type": "Transformer", "path": ""}, {"type": "Pooling", "path": None}]
+    modules: list[dict[str, Any]] = [
+        {"type": "Transformer", "path": ""},
+        {"type": "Pooling", "path": None},
+    ]
     if (folder / MODULES).is_file():
         modules = _json(folder / MODULES)
     parts = [(str(part["type"]).rsplit(".", 1)[-1], part["path"]) for part in modules]

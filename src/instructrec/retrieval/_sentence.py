@@ -27,11 +27,13 @@ class SentenceModel(torch.nn.Module):
         projections: Its dense layers.
     """
 
+    transformer: Any
+
     def __init__(
         self, transformer: torch.nn.Module, layout: Layout, projections: Sequence[torch.nn.Module]
     ) -> None:
         super().__init__()
-        self.transformer: Any = transformer
+        self.transformer = transformer
         self.projections = torch.nn.ModuleList(projections)
         self.pooling = layout.pooling
         self.padding = int(layout.config.get("pad_token_id") or 0)

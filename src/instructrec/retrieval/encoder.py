@@ -26,20 +26,27 @@ Vectors = NDArray[np.float32]
 
 
 class TextEncoder(Protocol):
-    """Turns texts into vectors whose dot product is their likeness.
+    """Turns texts into vectors whose dot product is their likeness."""
 
-    Attributes:
-        name: What it was asked for by: a name of `instructrec.pretrained` or of the hub, or a
-            folder.
-        identity: Changes whenever the vectors do.
-        dimensions: Length of a vector.
-        latin_only: Whether texts in other scripts mean nothing to it.
-    """
+    @property
+    def name(self) -> str:
+        """What it was asked for by: a name of `instructrec.pretrained` or the hub, or a folder."""
+        ...
 
-    name: str
-    identity: str
-    dimensions: int
-    latin_only: bool
+    @property
+    def identity(self) -> str:
+        """Changes whenever the vectors do."""
+        ...
+
+    @property
+    def dimensions(self) -> int:
+        """Length of a vector."""
+        ...
+
+    @property
+    def latin_only(self) -> bool:
+        """Whether texts in other scripts mean nothing to it."""
+        ...
 
     def encode(
         self,
@@ -93,9 +100,9 @@ class SentenceEncoder:
             return pretrained.MODELS[DEFAULT].files["model.safetensors"]
         layout = self.layout
         digest = hashlib.sha256()
-        told = (layout.pooling, [one.activation for one in layout.projections])
-        told += (layout.max_tokens, layout.lower, layout.query, layout.passage)
-        digest.update(repr(told).encode())
+        activations = [layer.activation for layer in layout.projections]
+        limits = (layout.max_tokens, layout.lower, layout.query, layout.passage)
+        digest.update(repr((layout.pooling, activations, limits)).encode())
         for path in layout.files:
             digest.update(f"{path.name} {sha256(path)}\n".encode())
         return digest.hexdigest()
@@ -103,7 +110,7 @@ class SentenceEncoder:
     @cached_property
     def dimensions(self) -> int:
         """Length of a vector."""
-        return self.model.dimensions
+        return int(self.model.dimensions)
 
     @cached_property
     def tokenizer(self) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,6 +20,8 @@ _FLOATS = 2**24
 """Floats of scores, or of copied vectors, that are held at once."""
 _EXACT = 2**16
 """So few allowed items are compared one by one, even where there is an index."""
+_SLACK = 16
+"""So many more than k are kept until they are compared in a way that lets equal vectors tie."""
 _MORE = 4
 """The index is asked for so many times k items, which are then compared exactly."""
 
@@ -74,26 +77,26 @@ class VectorSearch:
 
     def _exact(self, wanted: Vectors, k: int, group: Group) -> Rows:
         """Compare with every allowed item."""
-        rows = np.full((len(wanted), k), -1, dtype=np.int64)
-        scores = np.full((len(wanted), k), -np.inf, dtype=np.float32)
-        if not k:
-            return rows
-        for number, (there, items) in enumerate(self._blocks(len(wanted), group.rows)):
+        width = k + _SLACK
+        rows = np.full((len(wanted), width), -1, dtype=np.int64)
+        scores = np.full((len(wanted), width), -np.inf, dtype=np.float32)
+        for there, items in self._blocks(len(wanted), group.rows):
             found = np.asarray(wanted @ items.T, dtype=np.float32)
             for line, taken in enumerate(group.excluded):
                 found[line, _places(taken, there)] = -np.inf
             # A later row never drives out an equal one: rows ascend from block to block.
             better = found > scores[:, -1:]
-            lines = range(len(wanted)) if number == 0 else np.flatnonzero(better.any(axis=1))
-            for line in lines:
+            for line in np.flatnonzero(better.any(axis=1)).tolist():
                 places = np.flatnonzero(better[line])
-                places = places[_best(found[line, places], min(k, len(places)))]
+                places = places[_best(found[line, places], min(width, len(places)))]
                 _merge(rows[line], scores[line], there.start, places, found[line, places])
         if group.rows is not None and len(group.rows):
             rows = np.where(rows < 0, -1, group.rows[np.maximum(rows, 0)])
-        return rows
+        none = np.zeros(0, dtype=np.int64)
+        lines = [self._closest(*pair, k, none) for pair in zip(wanted, rows, strict=True)]
+        return np.array(lines, dtype=np.int64).reshape(len(wanted), k)
 
-    def _blocks(self, requests: int, rows: Rows | None) -> Iterator[tuple[Block, Vectors]]:
+    def _blocks(self, requests: int, rows: Rows | None) -> Iterator[tuple[_Block, Vectors]]:
         """The allowed items' vectors, so many at a time that scores and copies stay small."""
         count = len(self.vectors) if rows is None else len(rows)
         size = max(_FLOATS // max(requests, 1), 1)
@@ -102,7 +105,7 @@ class VectorSearch:
         for start in range(0, count, size):
             stop = min(start + size, count)
             items = self.vectors[start:stop] if rows is None else self.vectors[rows[start:stop]]
-            yield Block(start, stop, rows), items
+            yield _Block(start, stop, rows), items
 
     def _indexed(self, wanted: Vectors, k: int, group: Group, index: VectorIndex) -> Rows:
         """Let the index name items, and compare with those."""
@@ -112,40 +115,46 @@ class VectorSearch:
         left = np.arange(len(wanted))
         for probes in index.widening(group.rows):
             named = index.named(wanted[left], _MORE * k + most, group.rows, probes)
-            for line, candidates in zip(left, named, strict=True):
-                best[line] = self._closest(wanted[line], k, candidates, group.excluded[line])
+            for line, candidates in zip(left.tolist(), named, strict=True):
+                best[line] = self._closest(wanted[line], candidates, k, group.excluded[line])
             left = left[(best[left] >= 0).sum(axis=1) < due[left]]
             if not len(left):
                 return best
-        rest = Group(left, group.rows, [group.excluded[line] for line in left])
+        rest = Group(left, group.rows, [group.excluded[line] for line in left.tolist()])
         best[left] = self._exact(wanted[left], k, rest)
         return best
 
-    def _closest(self, wanted: Vectors, k: int, candidates: Rows, excluded: Rows) -> Rows:
-        """(k,) the best of some candidates, -1 behind the last."""
+    def _closest(self, wanted: Vectors, candidates: Rows, k: int, excluded: Rows) -> Rows:
+        """(k,) the best of some candidates, -1 behind the last.
+
+        The product of two vectors is summed in the same order wherever they stand, which a
+        product of matrices does not promise, so that equal vectors tie.
+        """
         kept = np.unique(candidates[candidates >= 0])
         kept = kept[~np.isin(kept, excluded)]
-        scores = self.vectors[kept] @ wanted
+        scores = np.einsum("nd,d->n", np.asarray(self.vectors[kept]), wanted)
         line = np.full(k, -1, dtype=np.int64)
-        order = _best(np.asarray(scores, dtype=np.float32), min(k, len(kept)))
+        order = _best(scores, min(k, len(kept)))
         line[: len(order)] = kept[order]
         return line
 
 
-class Block:
+@dataclass(frozen=True, eq=False)
+class _Block:
     """A run of allowed items.
 
-    Args:
+    Attributes:
         start: Place of the first among the allowed ones.
         stop: Place behind the last.
         rows: Catalogue rows of all allowed ones, ascending; none for all.
     """
 
-    def __init__(self, start: int, stop: int, rows: Rows | None) -> None:
-        self.start, self.stop, self.rows = start, stop, rows
+    start: int
+    stop: int
+    rows: Rows | None
 
 
-def _places(taken: Rows, block: Block) -> Rows:
+def _places(taken: Rows, block: _Block) -> Rows:
     """Where in a block some rows (ascending) lie, those elsewhere left out."""
     places = taken
     if block.rows is not None:
