@@ -41,7 +41,7 @@ bench: demo $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/import_speed.py
 	$(BIN)/python benchmarks/corpus_speed.py
 	$(BIN)/python benchmarks/tuning_speed.py
-	$(BIN)/python benchmarks/ranking_speed.py
+	$(BIN)/python benchmarks/ranking.py
 	$(BIN)/python benchmarks/market_fairness.py
 
 dist: $(VENV)/.installed-dev
