@@ -218,13 +218,13 @@ def _load(path: Path, key: str) -> CatalogueTree | None:
 
     try:
         with safe_open(path, framework="pt") as file:
-            told = file.metadata() or {}
-            if told.get("key") != key:
+            made_of, _, checksum = (file.metadata() or {}).get("identity", "").partition(" ")
+            if made_of != key:
                 return None
             arrays = {one.name: file.get_tensor(one.name).numpy() for one in fields(CatalogueTree)}
     except (OSError, SafetensorError, ValueError):
         return None
-    return CatalogueTree(**arrays) if told.get("crc32") == _crc32(arrays) else None
+    return CatalogueTree(**arrays) if checksum == _crc32(arrays) else None
 
 
 def _save(path: Path, key: str, tree: CatalogueTree) -> None:
@@ -235,7 +235,8 @@ def _save(path: Path, key: str, tree: CatalogueTree) -> None:
     arrays = {one.name: getattr(tree, one.name) for one in fields(tree)}
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        save_file(arrays, part, metadata={"key": key, "crc32": _crc32(arrays)})
+        # One entry: safetensors writes several in any order.
+        save_file(arrays, part, metadata={"identity": f"{key} {_crc32(arrays)}"})
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -12,27 +12,30 @@ from numpy.typing import NDArray
 
 from instructrec.backbones import Backbone, load
 from instructrec.data.catalogue import Catalogue
-from instructrec.errors import UsageError
+from instructrec.errors import FolderError, UsageError
 from instructrec.instructions.schema import Instruction, Scenario, TaskForm
 from instructrec.instructions.templating import Rendered, Template, TemplateBank, render
 from instructrec.protocols import Rows, Scores
 from instructrec.ranking.catalogue_tree import TREE
 from instructrec.ranking.likelihood import Likelihood
 from instructrec.ranking.matching import BEAM, Allowed, CatalogueSearch, Found
+from instructrec.ranking.ordering import arrangements
 from instructrec.ranking.scoring import SCORING, ScoringConfig
 
 Floats = NDArray[np.float64]
 
 _YES_NO = ("Yes", "No")
 _BATCH = 1024
-"""Instructions whose texts and ids are held at once; bounds the memory of long evaluations."""
+"""Instructions whose texts and ids are held at once, and"""
+_TEXTS = 65_536
+"""candidates of theirs; both bound the memory of long evaluations."""
 
 
 class Ranker:
     """Ranks items of a catalogue by what a language model says of them.
 
-    The candidates are left out of the prompt (unless ``scoring.list_candidates``), so that their
-    order cannot matter.
+    The candidates are left out of the prompt, so that their order cannot matter; with
+    ``scoring.list_candidates`` they are listed, in ``scoring.orders`` orders.
 
     Args:
         backbone: The language model.
@@ -59,7 +62,7 @@ class Ranker:
         self._tree_file = tree_file
         self.catalogue = catalogue
         self.bank = bank or TemplateBank.load()
-        self.scoring = scoring or ScoringConfig()
+        self.scoring = _checked(scoring or ScoringConfig(), self.bank)
         self.likelihood = Likelihood(
             backbone,
             self.scoring.rule,
@@ -75,6 +78,8 @@ class Ranker:
         catalogue: Catalogue,
         bank: TemplateBank | None = None,
         dtype: str = "float32",
+        device: str = "auto",
+        memory: float | None = None,
     ) -> Ranker:
         """Load a model folder, or any checkpoint `backbones.load` takes.
 
@@ -83,13 +88,27 @@ class Ranker:
             catalogue: Whose rows the candidates are.
             bank: The templates; the packaged ones when left out.
             dtype: See `backbones.load`.
+            device: See `backbones.load`.
+            memory: See `backbones.load`.
 
         Raises:
             ModelError: The model cannot be loaded.
-            FolderError: Its scoring.json is damaged.
+            FolderError: Its scoring.json is damaged or names an unknown template.
+            UsageError: There is no such folder, dtype or device.
         """
         tree_file = Path(model) / TREE if Path(model).is_dir() else None
-        return cls(load(model, dtype), catalogue, bank, load_scoring(model), tree_file)
+        backbone = load(model, dtype, device, memory)
+        return cls(backbone, catalogue, bank, load_scoring(model), tree_file)
+
+    @property
+    def lists_candidates(self) -> bool:
+        """Whether prompts list the candidates, so that the order given may matter."""
+        return self.scoring.list_candidates
+
+    @property
+    def scores_apart(self) -> bool:
+        """Whether a candidate's score does not depend on which others are scored with it."""
+        return not self.scoring.list_candidates and self.scoring.rule != "constrained"
 
     @cached_property
     def titles(self) -> list[str]:
@@ -133,25 +152,70 @@ class Ranker:
         return render(template, instruction)
 
     def score(self, instructions: Sequence[Instruction], candidates: Rows) -> Scores:
-        """See `protocols.Scorer.score`."""
+        """See `protocols.Scorer.score`.
+
+        Raises:
+            UsageError: A row is not in the catalogue, or there is not one list an instruction.
+            ModelError: A likelihood is not a number.
+        """
+        self._check_rows(instructions, candidates)
+        batch = max(min(_BATCH, _TEXTS // max(candidates.shape[1], 1)), 1)
         parts = [
-            self._score(instructions[start : start + _BATCH], candidates[start : start + _BATCH])
-            for start in range(0, len(instructions), _BATCH)
+            self._score(instructions[start : start + batch], candidates[start : start + batch])
+            for start in range(0, len(instructions), batch)
         ]
         return np.concatenate([np.zeros((0, candidates.shape[1]), np.float32), *parts])
 
+    def _check_rows(self, instructions: Sequence[Instruction], candidates: Rows) -> None:
+        if candidates.ndim != 2 or len(candidates) != len(instructions):
+            raise UsageError(
+                f"{len(instructions)} instructions came with candidates of shape "
+                f"{candidates.shape}",
+                "Give one list of catalogue rows an instruction",
+            )
+        if candidates.dtype.kind not in "iu":
+            raise UsageError("candidates are not row numbers", "Give whole numbers")
+        wrong = candidates[(candidates < -1) | (candidates >= len(self.catalogue))]
+        if wrong.size:
+            raise UsageError(
+                f"there is no row {int(wrong[0])} in a catalogue of {len(self.catalogue):,} items",
+                "Give rows of this catalogue, -1 for no candidate",
+            )
+
     def _score(self, instructions: Sequence[Instruction], candidates: Rows) -> Scores:
         scores = np.where(candidates >= 0, 0.0, -np.inf).astype(np.float32)
-        asked = [self._render(_reranking(one)) for one in instructions]
-        lines = [line for line, rendered in enumerate(asked) if rendered is not None]
-        rows = [candidates[line][candidates[line] >= 0] for line in lines]
-        prompts = [rendered for rendered in asked if rendered is not None]
-        found = self.likelihood.score_texts(
-            prompts, [[self.titles[row] for row in line] for line in rows]
-        )
-        for line, values in zip(lines, found, strict=True):
+        asked = [
+            line
+            for line, one in enumerate(instructions)
+            if self.template(_reranking(one).scenario) is not None
+        ]
+        rows = [candidates[line][candidates[line] >= 0] for line in asked]
+        found = self._likelihoods([_reranking(instructions[line]) for line in asked], rows)
+        for line, values in zip(asked, found, strict=True):
             scores[line, candidates[line] >= 0] = values
         return scores
+
+    def _likelihoods(
+        self, instructions: Sequence[Instruction], rows: Sequence[Rows]
+    ) -> list[Floats]:
+        """Scores of each instruction's rows, averaged over the orders in which they are listed."""
+        texts = [[self.titles[row] for row in line] for line in rows]
+        if not self.scoring.list_candidates:
+            return self.likelihood.score_texts([self.render(one) for one in instructions], texts)
+        orders = [arrangements(line, self.scoring.orders) for line in rows]
+        listed = [
+            (line, tuple(self.titles[row] for row in order))
+            for line, several in enumerate(orders)
+            for order in several
+        ]
+        prompts = [
+            self.render(replace(instructions[line], candidates=titles)) for line, titles in listed
+        ]
+        found = self.likelihood.score_texts(prompts, [texts[line] for line, _ in listed])
+        totals = [np.zeros(len(line)) for line in rows]
+        for (line, _), values in zip(listed, found, strict=True):
+            totals[line] += values
+        return [total / len(several) for total, several in zip(totals, orders, strict=True)]
 
     def rank(self, instructions: Sequence[Instruction], candidates: Rows) -> Rows:
         """Candidates best first, ties by smaller row, -1 last.
@@ -298,6 +362,18 @@ class Ranker:
                 "Give a history, a preference or a wish",
             )
         return render(template, instruction)
+
+
+def _checked(scoring: ScoringConfig, bank: TemplateBank) -> ScoringConfig:
+    """``scoring`` if all its templates are in the bank."""
+    for scenario, name in scoring.templates.items():
+        if name not in bank:
+            raise FolderError(
+                f"the model's {SCORING} asks {scenario} by the template {name!r}, which is not "
+                "among the templates",
+                "Tune the model again, or name another there",
+            )
+    return scoring
 
 
 def load_scoring(model: Path | str) -> ScoringConfig:
