@@ -27,7 +27,7 @@ class ScoringConfig(BaseModel):
     """``sum`` or ``mean`` of a candidate's token log-likelihoods; ``pmi``: the sum less
     ``pmi_weight`` times the log-likelihood without the user; ``constrained``: the sum,
     renormalised at each step over what the candidates at hand allow."""
-    pmi_weight: float = Field(0.5, ge=0)
+    pmi_weight: float = Field(0.5, ge=0, allow_inf_nan=False)
     """How much of the log-likelihood without the user is taken off under ``pmi``."""
     null_prompt: str = ""
     """The text that stands for "without the user"."""
@@ -35,6 +35,9 @@ class ScoringConfig(BaseModel):
     """The template of each scenario; the first that covers it where none is named."""
     list_candidates: bool = False
     """Whether a prompt lists the candidates; then their order can matter."""
+    orders: int = Field(1, ge=1)
+    """Over so many orders of the listed candidates scores are averaged; 1 lists them as they are
+    given, more make the ranking independent of that and cost as many times as much."""
     max_tokens: int = Field(512, ge=16)
     """Tokens of a prompt at most; the oldest titles go first."""
 

@@ -14,7 +14,13 @@ from instructrec.ranking.scoring import Rule
 
 
 def rank_texts(
-    model: Path | str, instruction: str, candidates: Sequence[str], rule: Rule | None = None
+    model: Path | str,
+    instruction: str,
+    candidates: Sequence[str],
+    rule: Rule | None = None,
+    *,
+    device: str = "auto",
+    memory: float | None = None,
 ) -> dict[str, Any]:
     """Rank titles after an instruction.
 
@@ -23,17 +29,22 @@ def rank_texts(
         instruction: The whole text the model is given.
         candidates: Titles; of equal ones the first given stays.
         rule: The scoring rule; the model's own when left out.
+        device: See `backbones.load`.
+        memory: See `backbones.load`.
 
     Returns:
         ``prompt_ids`` (encoder input, or everything before the candidate for a causal model) and
         ``results``, best first, ties by title: ``candidate``, ``score``, ``token_ids``.
 
     Raises:
-        UsageError: There is no candidate.
+        UsageError: There is no candidate, or a text is empty.
     """
     if not candidates:
         raise UsageError("there is no candidate to rank", "Give one at least")
-    backbone, scoring = load(model), load_scoring(model)
+    if not instruction.strip() or not all(title.strip() for title in candidates):
+        what = "a candidate is" if instruction.strip() else "the instruction is"
+        raise UsageError(f"{what} empty", "Write some words")
+    backbone, scoring = load(model, device=device, memory=memory), load_scoring(model)
     engine = Likelihood(
         backbone,
         rule or scoring.rule,
