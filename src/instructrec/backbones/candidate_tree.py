@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +43,8 @@ class CandidateTree:
         width = int(lengths.max(initial=0))
         here = np.arange(width) < lengths[:, None]
         grid = np.full((len(candidates), width), -1, dtype=np.int64)
-        grid[here] = [token for ids in candidates for token in ids]
+        total = int(lengths.sum())
+        grid[here] = np.fromiter(chain.from_iterable(candidates), np.int64, total)
         order = np.lexsort(grid.T[::-1]) if width else np.arange(len(candidates))
         grid, here = grid[order], here[order]
         same = np.zeros_like(here)
