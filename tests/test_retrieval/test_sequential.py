@@ -24,7 +24,8 @@ from instructrec.retrieval import encoder as encoders
 from instructrec.retrieval import sequential as module
 from instructrec.retrieval._sequence_batches import Batches, latest
 from instructrec.retrieval._sequence_net import SequenceNet, cross_entropy
-from instructrec.retrieval._sequence_training import Trainer, Updater
+from instructrec.retrieval._sequence_training import Updater
+from instructrec.retrieval._training import Trainer
 from instructrec.retrieval.dense import ItemVectors
 from instructrec.retrieval.sequential import Sequential
 from instructrec.retrieval.settings import SequentialConfig
@@ -349,9 +350,7 @@ def test_a_budget_is_turned_into_steps_once(tmp_path: Path, monkeypatch) -> None
     updater = an_updater(budget=10.0, epochs=1000)
     before = {name: value.clone() for name, value in updater.parameters.items()}
     clock = iter(np.arange(0, 1e6, 0.05))
-    monkeypatch.setattr(
-        "instructrec.retrieval._sequence_training.time.monotonic", lambda: next(clock)
-    )
+    monkeypatch.setattr("instructrec.retrieval._training.time.monotonic", lambda: next(clock))
     plan = Trainer(updater, Store(tmp_path), None)._plan()
     assert 50 < plan.steps < 400
     assert all(torch.equal(before[name], value) for name, value in updater.parameters.items())

@@ -1,64 +1,26 @@
-"""Trains the net of the sequential retriever; resumed exactly where it was killed."""
+"""What one update of the sequential retriever does."""
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from instructrec.errors import ModelError
-from instructrec.protocols import SILENT, Progress, Rows
+from instructrec.protocols import Rows
 from instructrec.retrieval._sequence_batches import Batches
 from instructrec.retrieval._sequence_net import SequenceNet, cross_entropy
 from instructrec.retrieval.settings import DEFAULT_EPOCHS, SequentialConfig
-from instructrec.training import (
-    EVERY_MINUTE,
-    SavePoints,
-    State,
-    Store,
-    Weights,
-    learning_rate,
-    pack,
-    put,
-    seeded,
-    take,
-    unpack,
-)
-
-METRIC = "NDCG"
-"""What a validation measures: 1 / log2(1 + rank of the target in the whole catalogue), the mean."""
-_TRIAL_SHARE = 0.03
-"""Of a time budget, for finding out how long an update takes."""
-_RESERVE = 0.03
-"""Of a time budget, for being wrong."""
 
 Validate = Callable[[SequenceNet], float]
 
 
-class Plan(BaseModel):
-    """What was decided before the first step and is obeyed ever after.
-
-    Attributes:
-        steps: Updates that the learning rate is laid out for.
-        stop: The last update; fewer where a known share of the training serves best.
-        validate_every: Steps between validations.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    steps: int
-    stop: int
-    validate_every: int
-
-
 class Updater:
-    """The net with its optimiser: what one update does.
+    """The net with its optimiser: what one update does (`instructrec.retrieval._training`).
 
     Args:
         net: On the device it is to be trained on.
@@ -66,6 +28,9 @@ class Updater:
         texts: (items, text dimensions) on that device, or none.
         config: See `SequentialConfig`.
     """
+
+    what = "sequences"
+    usual_epochs = DEFAULT_EPOCHS
 
     def __init__(
         self, net: SequenceNet, batches: Batches, texts: Tensor | None, config: SequentialConfig
@@ -138,130 +103,3 @@ class Updater:
         chosen = np.union1d(own, drawn)
         more = np.float32(math.log(max(items - len(own), 1) / max(len(drawn), 1)))
         return chosen, np.where(np.isin(chosen, own), np.float32(0), more)
-
-
-class Trainer:
-    """Takes a net through its training.
-
-    Args:
-        updater: The net with its optimiser.
-        store: Where the state is kept.
-        validate: Measures the net on validation targets, higher is better; none where there are
-            none, and then the last weights are the best.
-        share: The share of the training after which it stops.
-        saves: When the state is written; it never changes the result.
-        progress: Told how far it is.
-    """
-
-    def __init__(
-        self,
-        updater: Updater,
-        store: Store,
-        validate: Validate | None,
-        *,
-        share: float = 1.0,
-        saves: SavePoints = EVERY_MINUTE,
-        progress: Progress = SILENT,
-    ) -> None:
-        self.updater, self.store, self.validate = updater, store, validate
-        self.share, self.saves, self.progress = share, saves, progress
-        self.state = State()
-
-    def run(self) -> tuple[Plan, State]:
-        """Train to the end, from wherever an earlier try was stopped; the net is then the best."""
-        config = self.updater.config
-        plan = self._plan()
-        with seeded(config.seed):
-            if (kept := self.store.load()) is not None:
-                self.state, tensors = kept
-                unpack(tensors, self.updater.parameters, self.updater.optimizer)
-                self.progress.note(f"going on after step {self.state.step} of {plan.steps}")
-            self._train(plan)
-        if self.state.best is not None:
-            put(self.updater.parameters, self.store.load_best(self.state.best["step"]))
-        self.updater.net.eval()
-        return plan, self.state
-
-    def _train(self, plan: Plan) -> None:
-        state, config, batches = self.state, self.updater.config, self.updater.batches
-        if state.stopped or state.step >= plan.stop:
-            return
-        epoch, order = -1, batches.epoch(state.step // len(batches))
-        saved = time.monotonic()
-        for number in self.progress.track(range(state.step, plan.stop), "learning sequences"):
-            if number // len(batches) != epoch:
-                epoch = number // len(batches)
-                order = batches.epoch(epoch)
-            rate = learning_rate(number, plan.steps, config.learning_rate, config.warmup)
-            loss = self.updater.update(order[number % len(batches)], number, rate)
-            state.step = number + 1
-            state.window["loss"] = state.window.get("loss", 0.0) + loss
-            state.window["steps"] = state.window.get("steps", 0) + 1
-            is_point = state.step % plan.validate_every == 0 or state.step == plan.stop
-            if is_point:
-                self._point(plan)
-            if is_point or self.saves.is_due(state.step, time.monotonic() - saved):
-                self.store.save(state, pack(self.updater.parameters, self.updater.optimizer))
-                saved = time.monotonic()
-            if state.stopped:
-                self.progress.note(f"no better validation for a while: stopped at {state.step}")
-                break
-
-    def _point(self, plan: Plan) -> None:
-        """Say how it stands, validate, and keep the weights if they are the best so far."""
-        state, patience = self.state, self.updater.config.patience
-        loss = state.window["loss"] / state.window["steps"]
-        state.curve.append({"step": state.step, "loss": loss})
-        state.window = {}
-        told = f"sequences, step {state.step} of {plan.steps}: loss {loss:.4f}"
-        if self.validate is None:
-            self.progress.note(told)
-            return
-        reached = self.validate(self.updater.net)
-        self.progress.note(f"{told}, validation {METRIC} {reached:.4f}")
-        entry = {"step": state.step, METRIC: reached}
-        state.validations.append(entry)
-        if state.best is None or reached > state.best[METRIC]:
-            state.best, state.stale = entry, 0
-            self.store.save_best(state.step, take(self.updater.parameters))
-        else:
-            state.stale += 1
-            state.stopped = patience is not None and state.stale >= patience
-
-    def _plan(self) -> Plan:
-        if (kept := self.store.noted("plan")) is not None:
-            return Plan.model_validate(kept)
-        config = self.updater.config
-        steps = config.steps or (config.epochs or DEFAULT_EPOCHS) * len(self.updater.batches)
-        if config.budget is not None:
-            steps = min(steps, self._affordable(config.budget))
-        stop = max(round(self.share * steps), 1)
-        plan = Plan(
-            steps=steps, stop=stop, validate_every=max(math.ceil(steps / config.validations), 1)
-        )
-        self.store.note("plan", plan.model_dump())
-        return plan
-
-    def _affordable(self, budget: float) -> int:
-        """How many updates fit a time budget; weights and optimiser are as before afterwards."""
-        updater, config = self.updater, self.updater.config
-        weights: Weights = take(updater.parameters)
-        began = first = time.monotonic()
-        done = 0
-        with seeded(config.seed):
-            for done, pieces in enumerate(updater.batches.epoch(0)):
-                if done == 1:
-                    # The first update pays for what later ones find ready.
-                    first = time.monotonic()
-                updater.update(pieces, done, 0.0)
-                if done > 2 and time.monotonic() - began >= _TRIAL_SHARE * budget:
-                    break
-        each = (time.monotonic() - first) / max(done, 1)
-        put(updater.parameters, weights)
-        updater.optimizer.state.clear()
-        started = time.monotonic()
-        if self.validate is not None:
-            self.validate(updater.net)
-        checks = config.validations * (time.monotonic() - started)
-        left = (1 - _RESERVE) * budget - checks - (time.monotonic() - began)
-        return max(int(left / each), 1)

@@ -27,8 +27,9 @@ from instructrec.protocols import SILENT, Filters, Progress, Rows, Scores
 from instructrec.retrieval import encoder as encoders
 from instructrec.retrieval._sequence_batches import Batches, latest
 from instructrec.retrieval._sequence_net import SequenceNet
-from instructrec.retrieval._sequence_training import Trainer, Updater, Validate
+from instructrec.retrieval._sequence_training import Updater, Validate
 from instructrec.retrieval._top import gather, top_rows
+from instructrec.retrieval._training import Trainer
 from instructrec.retrieval.dense import ItemVectors
 from instructrec.retrieval.encoder import Vectors
 from instructrec.retrieval.settings import SequentialConfig
