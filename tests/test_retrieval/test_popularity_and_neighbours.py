@@ -13,6 +13,7 @@ from instructrec.data.sequences import Sequences
 from instructrec.errors import FolderError
 from instructrec.instructions.schema import Instruction, Preference
 from instructrec.protocols import Condition, Filters, Retriever
+from instructrec.retrieval import neighbours
 from instructrec.retrieval.neighbours import ItemNeighbours
 from instructrec.retrieval.popularity import Popularity
 
@@ -153,3 +154,42 @@ def test_the_same_fit_writes_the_same_bytes(retriever: Retriever, tmp_path: Path
 
 def test_they_are_retrievers(retriever: Retriever) -> None:
     assert isinstance(retriever, Retriever)
+
+
+@pytest.mark.parametrize("events", [1, 2, 3, 7, 1000])
+def test_counting_piece_by_piece_changes_nothing(monkeypatch, tmp_path, events: int) -> None:
+    catalogue = a_catalogue()
+    rng = np.random.default_rng(0)
+    users = [f"u{number:02}" for number in np.sort(rng.integers(0, 9, 60))]
+    taken = pl.DataFrame({"user_id": users, "item_id": list(rng.choice(list("abcdefg"), 60))})
+    sequences = Sequences.of(taken, catalogue)
+    expected = np.zeros((7, 7), dtype=np.float32)
+    for user in range(len(sequences)):
+        rows = sequences[user]
+        for left in range(len(rows)):
+            for right in range(left + 1, min(left + 6, len(rows))):
+                if rows[left] != rows[right]:
+                    expected[rows[left], rows[right]] += 1
+                    expected[rows[right], rows[left]] += 1
+    monkeypatch.setattr(neighbours, "_EVENTS", events)
+    found = ItemNeighbours.fit(sequences, catalogue)
+    assert np.array_equal(found.matrix.toarray(), expected)
+    # The same bytes are saved, however it was counted.
+    monkeypatch.undo()
+    found.save(tmp_path / "pieces")
+    ItemNeighbours.fit(sequences, catalogue).save(tmp_path / "whole")
+    for path in (tmp_path / "pieces").iterdir():
+        assert path.read_bytes() == (tmp_path / "whole" / path.name).read_bytes()
+
+
+def test_candidates_score_as_they_do_among_the_whole_catalogue(monkeypatch) -> None:
+    catalogue = a_catalogue()
+    found = ItemNeighbours.fit(some_sequences(catalogue), catalogue)
+    requests = [somebody_with(history) for history in ("ab", "", "xe", "gfc")]
+    few = np.array([[6, 0, -1], [2, 2, 1], [-1, -1, 2], [5, 1, 0]])
+    whole = found.score(requests, every_row(4))
+    expected = np.where(few < 0, -np.inf, whole[np.arange(4)[:, None], np.maximum(few, 0)])
+    assert np.array_equal(found.score(requests, few), expected)
+    best = found.retrieve(requests, 7)
+    monkeypatch.setattr(neighbours, "_FLOATS", 7)
+    assert np.array_equal(found.retrieve(requests, 7), best)

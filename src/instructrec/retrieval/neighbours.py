@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from instructrec.data.sequences import Sequences
 from instructrec.errors import FolderError
 from instructrec.instructions.schema import Instruction
 from instructrec.protocols import Filters, Rows, Scores
-from instructrec.retrieval._top import gather, top_rows
+from instructrec.retrieval._top import top_rows
 
 MATRIX = "neighbours.safetensors"
 ITEMS = "neighbours.parquet"
@@ -27,6 +28,10 @@ DECAY = 0.9
 _TIE_BREAK = 0.05
 """The most that popularity may add: less than the faintest co-occurrence, .9 to the 19th."""
 _CHUNK = 512
+_FLOATS = 2**24
+"""Scores over the whole catalogue that are held at once."""
+_EVENTS = 2**19
+"""Interactions whose pairs are counted at once."""
 
 
 class ItemNeighbours:
@@ -60,26 +65,24 @@ class ItemNeighbours:
         """Count co-occurrences within ``window`` positions."""
         items = len(catalogue)
         users = np.repeat(np.arange(len(sequences)), sequences.lengths)
-        rows = sequences.rows
-        lefts, rights = [], []
-        for distance in range(1, window + 1):
-            same = users[:-distance] == users[distance:]
-            lefts.append(rows[:-distance][same])
-            rights.append(rows[distance:][same])
-        left, right = np.concatenate(lefts), np.concatenate(rights)
-        once = left != right
-        left, right = left[once], right[once]
-        ones = np.ones(2 * len(left), dtype=np.float32)
-        pairs = (np.concatenate([left, right]), np.concatenate([right, left]))
-        matrix = sparse.csr_matrix((ones, pairs), shape=(items, items))
-        matrix.sum_duplicates()
+        matrix = sparse.csr_matrix((items, items), dtype=np.float32)
+        for start in range(0, len(users), _EVENTS):
+            matrix = matrix + _pairs(users, sequences.rows, start, window, items)
+        matrix = sparse.csr_matrix(matrix + matrix.T)
+        matrix.sort_indices()
         return cls(catalogue, matrix, sequences.counts(items))
 
     def score(self, instructions: Sequence[Instruction], candidates: Rows) -> Scores:
         """See `instructrec.protocols.Scorer.score`; reads ``preference.history_ids``."""
         scores = np.empty(candidates.shape, dtype=np.float32)
-        for chunk, everything in self._chunks(instructions):
-            scores[chunk] = gather(everything, candidates[chunk])
+        for start in range(0, len(instructions), _CHUNK):
+            chunk = slice(start, min(start + _CHUNK, len(instructions)))
+            found, extra = self._near(instructions[chunk])
+            rows = np.maximum(candidates[chunk], 0)
+            lines = np.broadcast_to(np.arange(len(rows))[:, None], rows.shape)
+            near = np.asarray(found[lines.ravel(), rows.ravel()]).reshape(rows.shape)
+            more = np.where(extra[:, None], self._tie_break[rows], np.float32(0))
+            scores[chunk] = np.where(candidates[chunk] < 0, np.float32("-inf"), near + more)
         return scores
 
     def retrieve(
@@ -94,13 +97,27 @@ class ItemNeighbours:
 
     def _chunks(self, instructions: Sequence[Instruction]) -> Iterator[tuple[slice, Scores]]:
         """(requests, items) scores, so many requests at a time that memory stays small."""
-        tie_break = (self.counts * (_TIE_BREAK / max(int(self.counts.max()), 1))).astype(np.float32)
-        for start in range(0, len(instructions), _CHUNK):
-            chunk = slice(start, min(start + _CHUNK, len(instructions)))
-            history = self._history(instructions[chunk])
-            scores = np.asarray((history @ self.matrix).toarray(), dtype=np.float32)
-            scores += np.where(np.diff(history.indptr)[:, None] > 0, tie_break, np.float32(0))
+        size = max(min(_CHUNK, _FLOATS // max(len(self.catalogue), 1)), 1)
+        for start in range(0, len(instructions), size):
+            chunk = slice(start, min(start + size, len(instructions)))
+            found, extra = self._near(instructions[chunk])
+            scores = np.asarray(found.toarray(), dtype=np.float32)
+            scores += np.where(extra[:, None], self._tie_break, np.float32(0))
             yield chunk, scores
+
+    def _near(
+        self, instructions: Sequence[Instruction]
+    ) -> tuple[sparse.csr_matrix, NDArray[np.bool_]]:
+        """(requests, items) what neighbours count, and which requests have a known history."""
+        history = self._history(instructions)
+        found = sparse.csr_matrix(history @ self.matrix, dtype=np.float32)
+        return found, np.diff(history.indptr) > 0
+
+    @cached_property
+    def _tie_break(self) -> Scores:
+        """(items,) what popularity adds."""
+        share = _TIE_BREAK / max(int(self.counts.max(initial=0)), 1)
+        return np.asarray(self.counts * share, dtype=np.float32)
 
     def _history(self, instructions: Sequence[Instruction]) -> sparse.csr_matrix:
         """(requests, items): what each known item of a history weighs."""
@@ -157,3 +174,29 @@ class ItemNeighbours:
         counts = np.zeros(items, dtype=np.int64)
         counts[rows[rows >= 0]] = frame["count"].to_numpy()[rows >= 0]
         return cls(catalogue, matrix, counts)
+
+
+def _pairs(
+    users: NDArray[np.int64], rows: Rows, start: int, window: int, items: int
+) -> sparse.csr_matrix:
+    """(items, items) how often the second came within the window after the first.
+
+    Args:
+        users: (events,) whose each is, ascending.
+        rows: (events,) catalogue rows, oldest first within a user.
+        start: The first of the events whose followers are counted.
+        window: At most so many positions lie between them.
+        items: Of the catalogue.
+    """
+    lefts, rights = [], []
+    for distance in range(1, window + 1):
+        stop = min(start + _EVENTS, len(rows) - distance)
+        if stop <= start:
+            break
+        left, right = rows[start:stop], rows[start + distance : stop + distance]
+        kept = (users[start:stop] == users[start + distance : stop + distance]) & (left != right)
+        lefts.append(left[kept])
+        rights.append(right[kept])
+    pairs = (np.concatenate(lefts), np.concatenate(rights)) if lefts else ([], [])
+    ones = np.ones(len(pairs[0]), dtype=np.float32)
+    return sparse.csr_matrix((ones, pairs), shape=(items, items), dtype=np.float32)
