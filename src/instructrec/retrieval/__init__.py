@@ -18,8 +18,18 @@ KIND = "retrievers"
 """The kind of folder, with one sub-folder a retriever."""
 KINDS = ("popularity", "neighbours", "lexical", "dense", "sequential")
 """What is fitted when nothing else is asked for."""
-NAMES = ("popularity", "neighbours", "lexical", "shared", "dense", "similar", "sequential")
-"""What `load_retrievers` may give; ``dense`` and ``similar`` need a text encoder's vectors."""
+NAMES = (
+    "popularity",
+    "neighbours",
+    "lexical",
+    "shared",
+    "dense",
+    "similar",
+    "nearest",
+    "sequential",
+)
+"""What `load_retrievers` may give; ``dense``, ``similar`` and ``nearest`` need a text encoder's
+vectors."""
 
 
 def fit_retrievers(material: Material, kinds: Sequence[str] | None = None) -> tuple[str, ...]:
@@ -72,8 +82,8 @@ def load_retrievers(
 ) -> dict[str, Retriever]:
     """Load the retrievers of a folder, by name.
 
-    Where items have vectors but minilm is not on this machine, ``similar`` is there and ``dense``,
-    which must read what people say, is not; a note says so.
+    Where items have vectors but minilm is not on this machine, ``similar`` and ``nearest`` are there and
+    ``dense``, which must read what people say, is not; a note says so.
 
     Raises:
         FolderError: The folder is absent, incomplete, of another kind, or a file is missing.

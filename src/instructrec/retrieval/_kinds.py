@@ -174,17 +174,18 @@ def _load_lexical(folder: Path, catalogue: Catalogue, found: Found, progress: Pr
 def _load_dense(folder: Path, catalogue: Catalogue, found: Found, progress: Progress) -> Found:
     from instructrec.retrieval import encoder
     from instructrec.retrieval.dense import Dense, Similar
+    from instructrec.retrieval.nearest import Nearest
 
     reader = encoder.find_encoder()
     items = ItemVectors.load(folder, catalogue, reader)
-    similar = Similar(catalogue, items)
+    by_history = {"similar": Similar(catalogue, items), "nearest": Nearest(catalogue, items)}
     if reader is None:
         progress.note(
             "minilm is not on this machine: words are matched as they are written "
             "(instructrec models pull minilm)"
         )
-        return {"similar": similar}
-    return {"dense": Dense(catalogue, items, reader), "similar": similar}
+        return by_history
+    return {"dense": Dense(catalogue, items, reader), **by_history}
 
 
 def _load_sequential(folder: Path, catalogue: Catalogue, found: Found, progress: Progress) -> Found:
