@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,10 @@ from instructrec.evaluation.trials import CandidateList, Trial, make_trial
 from instructrec.instructions.annotations import Annotations
 from instructrec.instructions.requests import MAX_HISTORY, relevant_queries
 from instructrec.instructions.schema import Scenario
-from instructrec.protocols import SILENT, Progress, Scorer, Scores
-from instructrec.ranking.fusion import Piece, fit_fusion, fusion_content
+from instructrec.negatives import score_lists
+from instructrec.protocols import SILENT, Progress, Retriever, Rows, Scorer, Scores
+from instructrec.ranking.fusion import RETRIEVAL, Piece, fit_fusion, fusion_content
+from instructrec.retrieval.shares import DEPTH, fit_shares, unseen
 
 KINDS: Mapping[str, str] = {
     "P,I0": "P1/P2,I0,T3",
@@ -60,7 +62,8 @@ def fit_run(
     """What fusion.json is to hold.
 
     Each kind of request gets weights of its own, and another set fitted anew without the language
-    model. A kind for which the dataset has no request takes those of the kind nearest to it.
+    model, and the shares of the retrievers in the hybrid. A kind for which the dataset has no
+    request takes those of the kind nearest to it.
 
     Args:
         grounds: See `Grounds`.
@@ -73,11 +76,15 @@ def fit_run(
     """
     weights: dict[str, dict[str, Piece]] = {}
     without: dict[str, dict[str, Piece]] = {}
+    shares: dict[str, dict[str, float]] = {}
     requests: dict[str, int] = {}
     for known, scenarios in KINDS.items():
-        scores = _scores(grounds, pieces, Scenario.parse(scenarios), progress)
-        if not scores:
+        singles = Scenario.parse(scenarios).singles()
+        trials = [trial for single in singles for trial in _trials(grounds, single)]
+        if not trials:
             continue
+        scores = _scores(grounds, pieces, trials, progress)
+        shares[known] = _shares(pieces, trials, progress)
         requests[known] = len(next(iter(scores.values())))
         weights[known] = fit_fusion(scores)
         rest = {name: found for name, found in scores.items() if name != "lm"}
@@ -87,27 +94,48 @@ def fit_run(
             f"{grounds.dataset.folder} has no validation request to fit weights on",
             "Import users with three interactions or more",
         )
-    for found in (weights, without):
-        for known in KINDS:
-            found.setdefault(known, found.get("P,I") or next(iter(found.values())))
-    return fusion_content(weights, without, {**facts, "validation_requests": requests})
+    for known in KINDS:
+        near = known if known in weights else "P,I" if "P,I" in weights else next(iter(weights))
+        weights[known], without[known] = weights[near], without[near]
+        shares[known] = shares[near]
+    told = {**facts, RETRIEVAL: shares, "validation_requests": requests}
+    return fusion_content(weights, without, told)
 
 
 def _scores(
-    grounds: Grounds, pieces: Mapping[str, Scorer], scenarios: Scenario, progress: Progress
+    grounds: Grounds, pieces: Mapping[str, Scorer], trials: Sequence[Trial], progress: Progress
 ) -> dict[str, Scores]:
-    """Scores of each piece on the requests of all these scenarios, the target in column 0."""
+    """Scores of each piece on the requests of all these trials, the target in column 0."""
     parts: dict[str, list[Scores]] = {name: [] for name in pieces}
-    for scenario in scenarios.singles():
-        for trial in _trials(grounds, scenario):
-            instructions, rows = trial.requests.instructions, trial.candidates
-            for name, scorer in pieces.items():
-                starts = range(0, len(instructions), BLOCK)
-                parts[name] += [
-                    scorer.score(instructions[start : start + BLOCK], rows[start : start + BLOCK])
-                    for start in progress.track(starts, f"weighing {name} in {scenario}")
-                ]
-    return {name: np.concatenate(found) for name, found in parts.items() if found}
+    for trial in trials:
+        instructions, rows = trial.requests.instructions, trial.candidates
+        for name, scorer in pieces.items():
+            starts = range(0, len(instructions), BLOCK)
+            parts[name] += [
+                score_lists(
+                    scorer,
+                    instructions[start : start + BLOCK],
+                    rows[start : start + BLOCK],
+                    grounds.seed,
+                )
+                for start in progress.track(starts, f"weighing {name} in {trial.scenario}")
+            ]
+    return {name: np.concatenate(found) for name, found in parts.items()}
+
+
+def _shares(
+    pieces: Mapping[str, Scorer], trials: Sequence[Trial], progress: Progress
+) -> dict[str, float]:
+    """What the places of each retriever's list count; popularity only fills lists up."""
+    found = [one for one in pieces.values() if isinstance(one, Retriever)]
+    requests = [trial.requests for trial in trials]
+    lists: dict[str, Rows] = {}
+    for retriever in progress.track(found, "weighing retrievers"):
+        if retriever.name != "popularity":
+            lists[retriever.name] = np.concatenate(
+                [unseen(retriever, one.instructions, one.seen, DEPTH) for one in requests]
+            )
+    return fit_shares(lists, np.concatenate([one.targets for one in requests]))
 
 
 def _trials(grounds: Grounds, scenario: Scenario) -> Iterator[Trial]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -14,7 +15,10 @@ from numpy.typing import NDArray
 from instructrec.data.catalogue import Catalogue
 from instructrec.errors import DataError, UsageError
 from instructrec.hashing import stable_hash
-from instructrec.protocols import Rows
+from instructrec.protocols import Rows, Scorer, Scores
+
+if TYPE_CHECKING:
+    from instructrec.instructions.schema import Instruction
 
 TABLES = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson")
 """How the names of files end that `read_table` reads."""
@@ -291,3 +295,30 @@ def _ids(value: object, path: Path) -> list[str]:
     if not isinstance(value, list):
         raise DataError(f"{path} has candidates that are not a list", "Separate the ids by spaces")
     return [str(item) for item in value]
+
+
+def score_lists(
+    scorer: Scorer, instructions: Sequence[Instruction], candidates: Rows, seed: int = 0
+) -> Scores:
+    """Score lists whose targets stand in column 0.
+
+    A scorer that lists its candidates (``lists_candidates``) is handed them in random order, so
+    that the target's place tells it nothing.
+
+    Args:
+        scorer: Whose scores.
+        instructions: n requests.
+        candidates: (n, candidates) rows.
+        seed: Another seed gives another order.
+
+    Returns:
+        (n, candidates) scores in the order of ``candidates``.
+    """
+    if not getattr(scorer, "lists_candidates", False):
+        return scorer.score(instructions, candidates)
+    places = np.tile(np.arange(candidates.shape[1]), (len(candidates), 1))
+    places = np.random.default_rng(seed).permuted(places, axis=1)
+    found = scorer.score(instructions, np.take_along_axis(candidates, places, axis=1))
+    scores = np.empty_like(found)
+    np.put_along_axis(scores, places, found, axis=1)
+    return scores

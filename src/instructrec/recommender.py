@@ -17,11 +17,11 @@ from instructrec.asking import Asked, Understanding
 from instructrec.data.catalogue import Catalogue
 from instructrec.data.dataset import Dataset
 from instructrec.errors import FolderError, UsageError, WrongFolderError
-from instructrec.folders import MANIFEST, read_manifest
+from instructrec.folders import MANIFEST, read_json, read_manifest
 from instructrec.instructions.requests import MAX_HISTORY
 from instructrec.instructions.schema import Context, Instruction, TaskForm
 from instructrec.protocols import SILENT, Filters, Progress, Retriever, Rows, Scores
-from instructrec.ranking.fusion import Fusion
+from instructrec.ranking.fusion import RETRIEVAL, Fusion
 from instructrec.reasons import Reasons
 from instructrec.retrieval.hybrid import Hybrid
 
@@ -85,14 +85,23 @@ class Recommender:
         self._understanding = Understanding(dataset, max_history)
         self._reasons = Reasons(self.catalogue, self.retrievers)
         found = [one for name, one in self.retrievers.items() if name != "popularity"]
-        self._hybrid = Hybrid(found, fill=self.retrievers.get("popularity"))
+        shares = read_json(fusion_file).get(RETRIEVAL)
+        self._hybrid = Hybrid(found, self.retrievers.get("popularity"), shares)
 
     @classmethod
-    def load(cls, run: Path | str) -> Recommender:
+    def load(
+        cls, run: Path | str, *, device: str = "auto", memory: float | None = None
+    ) -> Recommender:
         """Read a run folder.
+
+        Args:
+            run: Made by `build` or `demo`.
+            device: Where the language model computes (see `instructrec.backbones.load`).
+            memory: About how many MiB it may take beside its weights.
 
         Raises:
             FolderError: The run is absent or a stage of it is not finished.
+            UsageError: There is no such device.
         """
         run = Path(run)
         if not run.is_dir():
@@ -108,7 +117,7 @@ class Recommender:
 
         dataset = Dataset(run / "dataset")
         retrievers = load_retrievers(run / "retrievers-serving", dataset.catalogue)
-        ranker = Ranker.load(run / "model", dataset.catalogue)
+        ranker = Ranker.load(run / "model", dataset.catalogue, device=device, memory=memory)
         return cls(dataset, retrievers, ranker, run / "fusion.json", _longest(run / "corpus"))
 
     def without(self, *names: str) -> Recommender:

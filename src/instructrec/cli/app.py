@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
@@ -18,7 +19,7 @@ import typer
 from rich.console import Console, RenderableType
 from typer.core import TyperGroup
 
-from instructrec.errors import InstructRecError, UsageError
+from instructrec.errors import InstructRecError, InstructRecWarning, UsageError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("instructrec.cli.demo", "Make a shop, learn it, measure it and answer requests."),
@@ -42,6 +43,23 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """Command name → (module that has the Typer application ``app``, one line of help)."""
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        "--model-device",
+        help="Where the model computes: auto (a GPU where there is one), cpu or cuda.",
+    ),
+]
+MemoryOption = Annotated[
+    float | None,
+    typer.Option(
+        min=1, help="About how many MiB the model may take beside its weights.", metavar="MIB"
+    ),
+]
+
+_show_any_warning = warnings.showwarning
 
 # The base classes of Typer's errors have no public name; which click they come from differs
 # between Typer versions, these two hold for all of them.
@@ -136,6 +154,7 @@ def run(args: Sequence[str]) -> int:
     # Help is formatted by Typer outside any console of ours, so --debug is taken out by hand,
     # which lets it stand anywhere in the line.
     debug = "--debug" in args
+    warnings.showwarning = _show_warning
     command = typer.main.get_command(app)
     try:
         code = command.main(
@@ -151,6 +170,21 @@ def run(args: Sequence[str]) -> int:
     if code == 130:
         return _report(KeyboardInterrupt())
     return code if isinstance(code, int) else 0
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Our own warnings are one line as errors are; those of libraries stay as they are."""
+    if issubclass(category, InstructRecWarning):
+        _say(f"note: {message}")
+    else:
+        _show_any_warning(message, category, filename, lineno, file, line)
 
 
 def _make_utf8(stream: TextIO) -> None:

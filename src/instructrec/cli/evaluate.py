@@ -9,7 +9,7 @@ import typer
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from instructrec.cli.app import JsonFlag, emit, new_app
+from instructrec.cli.app import DeviceOption, JsonFlag, MemoryOption, emit, new_app
 from instructrec.cli.progress import make_progress
 from instructrec.errors import UsageError
 
@@ -61,6 +61,12 @@ def evaluate(
     spread_users: Annotated[
         int, typer.Option(min=0, help="Validation requests each template is tried on; 0: none.")
     ] = 200,
+    order_requests: Annotated[
+        int,
+        typer.Option(min=0, help="Requests asked again in other orders of candidates; 0: none."),
+    ] = 30,
+    device: DeviceOption = "auto",
+    memory: MemoryOption = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Let a report that is there give way.")
     ] = False,
@@ -89,6 +95,9 @@ def evaluate(
         "limit": limit,
         "seed": seed,
         "spread_users": spread_users,
+        "order_requests": order_requests,
+        "device": device,
+        "memory": memory,
         "replace": replace,
         "progress": make_progress(),
     }

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from instructrec.cli.app import JsonFlag, emit, new_app
+from instructrec.cli.app import DeviceOption, JsonFlag, MemoryOption, emit, new_app
 from instructrec.errors import UsageError
 
 app = new_app()
@@ -21,6 +21,8 @@ def rank(
         str | None,
         typer.Option(help="sum, mean, pmi or constrained; what validated best when left out."),
     ] = None,
+    device: DeviceOption = "auto",
+    memory: MemoryOption = None,
     json: JsonFlag = False,
 ) -> None:
     """Rank titles by their likelihood after an instruction, best first.
@@ -37,6 +39,6 @@ def rank(
     rule = None if score is None else next((name for name in RULES if name == score), None)
     if rule is None and score is not None:
         raise UsageError(f"there is no score {score!r}", f"Use one of {', '.join(RULES)}")
-    answer = rank_texts(model, instruction, candidate, rule)
+    answer = rank_texts(model, instruction, candidate, rule, device=device, memory=memory)
     lines = [f"{found['score']:10.3f}  {found['candidate']}" for found in answer["results"]]
     emit(answer, "\n".join(lines), as_json=json)

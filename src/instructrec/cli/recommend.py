@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from instructrec.cli.app import JsonFlag, check_choice, emit, new_app
+from instructrec.cli.app import JsonFlag, MemoryOption, check_choice, emit, new_app
 from instructrec.cli.progress import make_progress
 from instructrec.errors import DataError, UsageError
 
@@ -53,6 +54,10 @@ def recommend(
         typer.Option(help="Answer many: one user id a line, or a Parquet or CSV file (user_id)."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="With --users: the .parquet to write.")] = None,
+    model_device: Annotated[
+        str, typer.Option(help="Where the model computes: auto, cpu or cuda.")
+    ] = "auto",
+    memory: MemoryOption = None,
     json: JsonFlag = False,
 ) -> None:
     """Answer a request: ranked items with scores, the instruction, and what speaks for each.
@@ -67,16 +72,17 @@ def recommend(
     from instructrec.recommender import Recommender
 
     filters = Filters.parse(limit or ())
+    load = partial(Recommender.load, run, device=model_device, memory=memory)
     if users is not None:
         asked = {"--user": user, "--want": want, "--history": history, "--candidate": candidate}
         _check_batch(asked, out)
         wanted = read_users(users)
-        told = _answer_many(Recommender.load(run), wanted, k, filters, evidence, out)
+        told = _answer_many(load(), wanted, k, filters, evidence, out)
         emit(told, f"{told['rows']:,} rows for {told['users']:,} users in {out}", as_json=json)
         return
     if out is not None:
         raise UsageError("--out goes with --users", "Leave it out, or add --users FILE")
-    answer = Recommender.load(run).recommend(
+    answer = load().recommend(
         user=user,
         history=history,
         preference=preference,

@@ -11,8 +11,9 @@ from instructrec.data.dataset import Dataset
 from instructrec.data.splits import Protocol
 from instructrec.errors import UsageError
 from instructrec.evaluation.measure import Contestant, Outcome, answer, compare, row_of
+from instructrec.evaluation.order import check_orders
 from instructrec.evaluation.plan import Plan
-from instructrec.evaluation.report import Report, Spread, summarise
+from instructrec.evaluation.report import OrderCheck, Report, Spread, summarise
 from instructrec.evaluation.trials import CandidateList, Trial, make_trial
 from instructrec.evaluation.writing import write_report
 from instructrec.folders import Draft, write_json
@@ -114,6 +115,7 @@ def measure(
     seed: int = 0,
     spreads: Sequence[Spread] = (),
     notes: Sequence[str] = (),
+    order_requests: int = 0,
     between: Callable[[], None] = lambda: None,
     progress: Progress = SILENT,
 ) -> Report:
@@ -127,11 +129,14 @@ def measure(
         seed: Of the bootstrap samples; the trials' own was theirs.
         spreads: What templates reached on validation.
         notes: What a reader must know.
+        order_requests: Requests of each trial by which it is found out whether the order of the
+            candidates matters to ours; 0 leaves that out.
         between: Called after each trial, to let go of what was remembered for it.
         progress: Told how far it is.
     """
     outcomes: list[Outcome] = []
     differences = []
+    orders: list[OrderCheck] = []
     seconds: list[dict[str, Any]] = []
     for trial in trials:
         start, answers = time.perf_counter(), []
@@ -144,6 +149,8 @@ def measure(
             answers.append(outcome)
         differences += compare(answers, seed)
         outcomes += answers
+        ours = [contestant for contestant in contestants if contestant.kind == "ours"]
+        orders += check_orders(trial, ours, order_requests, seed, progress)
         between()
     rows = [row_of(outcome, seed) for outcome in outcomes]
     report = Report(
@@ -151,6 +158,7 @@ def measure(
         rows=tuple(rows),
         differences=tuple(differences),
         templates=tuple(spreads),
+        orders=tuple(orders),
         notes=(*notes, *cautions(trials)),
         seed=seed,
     )

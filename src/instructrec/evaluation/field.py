@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from instructrec.errors import InstructRecError
 from instructrec.evaluation.baselines import Input, Material, fit_baselines
 from instructrec.evaluation.evaluate import World
+from instructrec.evaluation.groups import SIZE, GroupsOfTen
 from instructrec.evaluation.measure import Contestant
 from instructrec.evaluation.memory import Remembering
-from instructrec.evaluation.report import LM
+from instructrec.evaluation.report import GROUPS, LM
 from instructrec.protocols import Scorer
 from instructrec.ranking.fusion import Fusion
 
@@ -40,8 +41,18 @@ class Field:
             memory.forget()
 
 
-def gather_field(run: Path, world: World, ranker: Ranker, seed: int) -> tuple[Field, list[str]]:
-    """Everybody who can take part, and a line about each who cannot."""
+def gather_field(
+    run: Path, world: World, ranker: Ranker, seed: int, place: tuple[str, float | None]
+) -> tuple[Field, list[str]]:
+    """Everybody who can take part, and a line about each who cannot.
+
+    Args:
+        run: The run's folder.
+        world: What is asked about.
+        ranker: The run's model.
+        seed: For whatever is drawn.
+        place: Device and memory (see `instructrec.backbones.load`) of the untuned backbone.
+    """
     retrievers = run / "retrievers" if (run / "retrievers").is_dir() else None
     material = Material(world.dataset, world.protocol, retrievers, seed)
     baselines, notes = fit_baselines(material)
@@ -49,9 +60,12 @@ def gather_field(run: Path, world: World, ranker: Ranker, seed: int) -> tuple[Fi
     lm = Remembering(ranker)
     memories = [lm]
     try:
-        field.append(Contestant("untuned", "rival", EVERYTHING, _untuned(run / "model", ranker)))
+        field.append(
+            Contestant("untuned", "rival", EVERYTHING, _untuned(run / "model", ranker, place))
+        )
     except InstructRecError as error:
         notes.append(f"The untuned backbone is left out: {error}.")
+    field.append(_in_groups(lm, seed))
     ours = [Contestant(LM, "ours", EVERYTHING, lm)]
     if retrievers is None or not (run / "fusion.json").is_file():
         notes.append(f"{run} has no retrievers/ or fusion.json: there are no fused rows.")
@@ -71,6 +85,16 @@ def gather_field(run: Path, world: World, ranker: Ranker, seed: int) -> tuple[Fi
     return Field([*field, *ours], memories), notes
 
 
+def ours_alone(ranker: Ranker, seed: int) -> Field:
+    """A model without a run: its likelihood, and the same with long lists cut to groups."""
+    lm = Remembering(ranker)
+    return Field([_in_groups(lm, seed), Contestant(LM, "ours", EVERYTHING, lm)], [lm])
+
+
+def _in_groups(lm: Scorer, seed: int) -> Contestant:
+    return Contestant(GROUPS, "rival", EVERYTHING, GroupsOfTen(lm, seed), above=SIZE)
+
+
 def _missing_pieces(fused: Fusion) -> list[str]:
     """A line where the fused rows go without evidence that their weights were fitted with."""
     weighed = {
@@ -88,11 +112,16 @@ def _missing_pieces(fused: Fusion) -> list[str]:
     ]
 
 
-def _untuned(model: Path, ranker: Ranker) -> Scorer:
+def _untuned(model: Path, ranker: Ranker, place: tuple[str, float | None]) -> Scorer:
     """The backbone as it was before tuning: the same templates, the rule of untuned models."""
+    from instructrec.backbones.devices import device_named, move
     from instructrec.ranking.scoring import ScoringConfig
     from instructrec.tuning import untuned
 
     kept = {"templates": ranker.scoring.templates, "max_tokens": ranker.scoring.max_tokens}
     scoring = ScoringConfig.untuned().model_copy(update=kept)
-    return type(ranker)(untuned(model), ranker.catalogue, ranker.bank, scoring)
+    (device, memory), backbone = place, untuned(model)
+    move(backbone.model, device_named(device), "the untuned backbone")
+    if memory is not None:
+        backbone.bound_memory(memory)
+    return type(ranker)(backbone, ranker.catalogue, ranker.bank, scoring)

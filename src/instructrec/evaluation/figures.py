@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from instructrec.evaluation.report import HEADLINE, Row
+from instructrec.evaluation.report import HEADLINE, OrderCheck, Row
 
 _COLOURS = {"ours": "#1f6f8b", "rival": "#b9c0c7"}
 
@@ -48,4 +48,29 @@ def draw_bars(path: Path, rows: Sequence[Row], chance: float) -> None:
     axes.set_title(f"{rows[0].scenario} · {rows[0].protocol} · {rows[0].candidates}", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="lower right", frameon=False, fontsize=8)
+    figure.savefig(path, metadata={"Software": None})
+
+
+def draw_places(path: Path, checks: Sequence[OrderCheck]) -> None:
+    """Draw HR@1 by the place at which the target is given, a line a scenario and model.
+
+    Args:
+        path: The PNG file; its folder is made if absent.
+        checks: Of a whole report.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure = Figure(figsize=(7.5, 2.2 + 0.12 * len(checks)), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for check in checks:
+        label = f"{check.scenario} {check.model}"
+        axes.plot(check.places, check.hits, marker="o", markersize=3, linewidth=1, label=label)
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_xlabel("place of the target in the given list")
+    axes.set_ylabel(HEADLINE)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=6)
     figure.savefig(path, metadata={"Software": None})

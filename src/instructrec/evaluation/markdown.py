@@ -9,11 +9,15 @@ from instructrec.evaluation.report import (
     OURS,
     WITHOUT_LM,
     Comparison,
+    OrderCheck,
     Report,
     Row,
     Spread,
 )
 from instructrec.metrics import METRICS
+
+ORDER_FIGURE = "figures/order.png"
+"""What the order of the candidates does to a report's models."""
 
 
 def to_markdown(report: Report, figures: dict[tuple[str, str, str], str]) -> str:
@@ -37,6 +41,9 @@ def to_markdown(report: Report, figures: dict[tuple[str, str, str], str]) -> str
         for spread in report.templates:
             if spread.scenario == scenario:
                 lines += ["", _spread(spread)]
+    if report.orders:
+        lines += ["", "## The order of the candidates", "", *_orders(report.orders)]
+        lines += ["", f"![{HEADLINE} by place]({ORDER_FIGURE})"]
     lines += ["", "## How to check this", "", *_check()]
     return "\n".join(lines) + "\n"
 
@@ -97,6 +104,27 @@ def _spread(spread: Spread) -> str:
         f"cover the scenario, the likelihood alone has {HEADLINE} {values[0]:.4f} / {middle:.4f} / "
         f"{values[-1]:.4f} (lowest / median / highest) on {spread.users:,} validation requests."
     )
+
+
+def _orders(orders: Sequence[OrderCheck]) -> Iterator[str]:
+    yield (
+        "The same requests with their candidates in other orders, the target at every place of "
+        "the list in turn. Same first, same order, Kendall's tau: how much of a ranking stays, "
+        f"compared with each request's first list; 1 is all of it. {HEADLINE} by place: flat where "
+        "the place does not matter."
+    )
+    yield ""
+    yield (
+        f"| scenario | model | requests | same first | same order | Kendall's tau | {HEADLINE} by "
+        "place: lowest to highest |"
+    )
+    yield "|---|---|---|---|---|---|---|"
+    for check in orders:
+        yield (
+            f"| ⟨{check.scenario}⟩ {check.candidates} | {check.model} | {check.requests:,} "
+            f"| {check.same_first:.4f} | {check.same_order:.4f} | {check.kendall:.4f} "
+            f"| {min(check.hits):.4f} to {max(check.hits):.4f} |"
+        )
 
 
 def _check() -> Iterator[str]:

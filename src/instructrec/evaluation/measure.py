@@ -14,11 +14,20 @@ import polars as pl
 from instructrec import metrics
 from instructrec.data.catalogue import Catalogue
 from instructrec.evaluation.baselines.base import Input, applies, inputs_of
-from instructrec.evaluation.report import HEADLINE, LM, OURS, WITHOUT_LM, Comparison, Row
+from instructrec.evaluation.report import (
+    GROUPS,
+    HEADLINE,
+    LM,
+    OURS,
+    WITHOUT_LM,
+    Comparison,
+    Row,
+)
 from instructrec.evaluation.significance import difference, interval
 from instructrec.evaluation.trec import settled, write_trec
 from instructrec.evaluation.trials import Trial
 from instructrec.metrics import METRICS, Ranks
+from instructrec.negatives import score_lists
 from instructrec.protocols import SILENT, Progress, Scorer, Scores
 
 BLOCK = 256
@@ -35,12 +44,18 @@ class Contestant:
         kind: Whose it is.
         reads: What it makes use of; without any of it in a scenario it does not take part there.
         scorer: What scores.
+        above: It takes part only where lists have more candidates than this.
     """
 
     name: str
     kind: Literal["ours", "rival"]
     reads: frozenset[Input]
     scorer: Scorer
+    above: int = 0
+
+    def takes_part(self, trial: Trial) -> bool:
+        """Whether it has anything to do in a trial."""
+        return trial.candidates.shape[1] > self.above and applies(self.reads, trial.scenario)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +87,8 @@ def score_trial(trial: Trial, contestant: Contestant, progress: Progress = SILEN
     for start in progress.track(starts, f"{contestant.name} in {trial.scenario}"):
         block = slice(start, start + BLOCK)
         instructions = trial.requests.instructions[block]
-        scores[block] = contestant.scorer.score(instructions, trial.candidates[block])
+        lists = trial.candidates[block]
+        scores[block] = score_lists(contestant.scorer, instructions, lists, trial.seed)
     return scores
 
 
@@ -87,13 +103,13 @@ def answer(
 
     Args:
         trial: Requests and candidates.
-        contestants: Those that read nothing of what the scenario has are passed over.
+        contestants: Those that have nothing to do in this trial are passed over.
         catalogue: The items.
         rows: Where each outcome gets a folder with run.trec and qrels.trec.
         progress: Told how far it is.
     """
     for contestant in contestants:
-        if not applies(contestant.reads, trial.scenario):
+        if not contestant.takes_part(trial):
             continue
         scores = settled(score_trial(trial, contestant, progress), trial.candidates)
         outcome = Outcome(trial, contestant, metrics.ranks(scores))
@@ -129,14 +145,14 @@ def row_of(outcome: Outcome, seed: int) -> Row:
 def compare(outcomes: Sequence[Outcome], seed: int) -> list[Comparison]:
     """Paired differences in HR@1 of each model of ours to every rival of one trial.
 
-    The best rival is the one with the highest HR@1 here, `fused-without-lm` aside, which is our
-    own system without its language model.
+    The best rival is the one with the highest HR@1 here, our own system without its language
+    model and with lists cut to groups aside.
     """
     values = {
         outcome.contestant.name: metrics.measure(HEADLINE, outcome.ranks) for outcome in outcomes
     }
     rivals = [o.contestant.name for o in outcomes if o.contestant.kind == "rival"]
-    outside = [name for name in rivals if name != WITHOUT_LM]
+    outside = [name for name in rivals if name not in (WITHOUT_LM, GROUPS)]
     best = max(outside, key=lambda name: float(values[name].mean()), default=None)
     found = []
     for ours in (name for name in (OURS, LM) if name in values):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import blake2b
 
 import numpy as np
 
@@ -25,10 +26,20 @@ class Remembering:
         self._scorer = scorer
         self._known: dict[tuple[Instruction, bytes], Scores] = {}
 
+    @property
+    def lists_candidates(self) -> bool:
+        """As its scorer has it."""
+        return bool(getattr(self._scorer, "lists_candidates", False))
+
+    @property
+    def scores_apart(self) -> bool:
+        """As its scorer has it."""
+        return bool(getattr(self._scorer, "scores_apart", False))
+
     def score(self, instructions: Sequence[Instruction], candidates: Rows) -> Scores:
         """See `instructrec.protocols.Scorer.score`."""
         keys = [
-            (instruction, row.tobytes())
+            (instruction, blake2b(row.tobytes(), digest_size=16).digest())
             for instruction, row in zip(instructions, candidates, strict=True)
         ]
         new = [number for number, key in enumerate(keys) if key not in self._known]

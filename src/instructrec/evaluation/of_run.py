@@ -12,10 +12,9 @@ from instructrec.data.dataset import Dataset
 from instructrec.data.splits import Protocol
 from instructrec.errors import UsageError
 from instructrec.evaluation.evaluate import World, gather, measure, validation_trial
-from instructrec.evaluation.field import EVERYTHING, gather_field
-from instructrec.evaluation.measure import Contestant
-from instructrec.evaluation.plan import SPREAD_USERS, Plan
-from instructrec.evaluation.report import LM, Report, Spread
+from instructrec.evaluation.field import gather_field, ours_alone
+from instructrec.evaluation.plan import ORDER_REQUESTS, SPREAD_USERS, Plan
+from instructrec.evaluation.report import Report, Spread
 from instructrec.evaluation.templates import known_spread, measure_spread, with_templates
 from instructrec.evaluation.trials import CandidateList, Trial
 from instructrec.folders import MANIFEST, new_folder, read_manifest, sha256
@@ -48,6 +47,9 @@ def evaluate_run(
     limit: int | None = None,
     seed: int = 0,
     spread_users: int = SPREAD_USERS,
+    order_requests: int = ORDER_REQUESTS,
+    device: str = "auto",
+    memory: float | None = None,
     replace: bool = False,
     command: str = "instructrec evaluate",
     progress: Progress = SILENT,
@@ -70,6 +72,10 @@ def evaluate_run(
         seed: Seeds negatives, draws and bootstrap samples.
         spread_users: Validation requests on which templates are measured where the model does not
             bring what they reached; 0 leaves that out.
+        order_requests: Test requests of each scenario that are asked again with their candidates
+            in other orders; 0 leaves that out.
+        device: Where models compute (see `instructrec.backbones.load`).
+        memory: About how many MiB a model may take beside its weights.
         replace: Whether a report that is there gives way.
         command: For the manifest.
         progress: Told how far it is.
@@ -86,6 +92,7 @@ def evaluate_run(
         limit,
         seed,
         spread_users,
+        order_requests,
     )
     refuse_serving(run)
     _check_is_run(run)
@@ -114,8 +121,10 @@ def evaluate_run(
         inputs={**inputs, **dict(plan.inputs())},
         replace=replace,
     ) as draft:
-        ranker, spreads = _load_ranker(run / "model", world, plan, trials, progress)
-        field, missing = gather_field(run, world, ranker, plan.seed)
+        ranker, spreads = _load_ranker(
+            run / "model", world, plan, trials, (device, memory), progress
+        )
+        field, missing = gather_field(run, world, ranker, plan.seed, (device, memory))
         return measure(
             draft,
             world,
@@ -123,6 +132,7 @@ def evaluate_run(
             field.contestants,
             seed=plan.seed,
             spreads=spreads,
+            order_requests=plan.order_requests,
             notes=[*notes, *missing, *_looked_at(manifests["model"], plan), _SAME_ROWS],
             between=field.forget,
             progress=progress,
@@ -142,6 +152,9 @@ def evaluate_model(
     annotations: pl.DataFrame | None = None,
     seed: int = 0,
     spread_users: int = SPREAD_USERS,
+    order_requests: int = ORDER_REQUESTS,
+    device: str = "auto",
+    memory: float | None = None,
     replace: bool = False,
     command: str = "instructrec evaluate",
     progress: Progress = SILENT,
@@ -163,6 +176,10 @@ def evaluate_model(
         seed: Seeds negatives, draws and bootstrap samples.
         spread_users: Validation requests on which templates are measured where the model does not
             bring what they reached; 0 leaves that out.
+        order_requests: Test requests of each scenario that are asked again with their candidates
+            in other orders; 0 leaves that out.
+        device: Where models compute (see `instructrec.backbones.load`).
+        memory: About how many MiB a model may take beside its weights.
         replace: Whether a report that is there gives way.
         command: For the manifest.
         progress: Told how far it is.
@@ -178,6 +195,7 @@ def evaluate_model(
         limit,
         seed,
         spread_users,
+        order_requests,
     )
     refuse_serving(Path(model))
     known = _tuned_here(Path(model))
@@ -195,15 +213,18 @@ def evaluate_model(
         inputs={**_identified(model), "dataset": dataset, **dict(plan.inputs())},
         replace=replace,
     ) as draft:
-        ranker, spreads = _load_ranker(model, world, plan, trials, progress)
+        ranker, spreads = _load_ranker(model, world, plan, trials, (device, memory), progress)
+        field = ours_alone(ranker, plan.seed)
         return measure(
             draft,
             world,
             trials,
-            [Contestant(LM, "ours", EVERYTHING, ranker)],
+            field.contestants,
             seed=plan.seed,
             spreads=spreads,
+            order_requests=plan.order_requests,
             notes=[*notes, *note, *_looked_at(known, plan)],
+            between=field.forget,
             progress=progress,
         )
 
@@ -326,12 +347,18 @@ def _texts(data: Dataset, protocol: Protocol, plan: Plan, progress: Progress) ->
 
 
 def _load_ranker(
-    folder: Path | str, world: World, plan: Plan, trials: Sequence[Trial], progress: Progress
+    folder: Path | str,
+    world: World,
+    plan: Plan,
+    trials: Sequence[Trial],
+    place: tuple[str, float | None],
+    progress: Progress,
 ) -> tuple[Ranker, list[Spread]]:
     """The ranker with a template for every scenario, and what each template reached."""
     from instructrec.ranking.ranker import Ranker
 
-    ranker = Ranker.load(folder, world.dataset.catalogue)
+    device, memory = place
+    ranker = Ranker.load(folder, world.dataset.catalogue, device=device, memory=memory)
     spreads = []
     for scenario in dict.fromkeys(trial.scenario for trial in trials):
         known = known_spread(folder, ranker, scenario)

@@ -16,6 +16,8 @@ from instructrec.negatives import TABLES, listed_users, read_table
 
 SPREAD_USERS = 200
 """Validation requests on which every template is tried."""
+ORDER_REQUESTS = 30
+"""Test requests that are asked again with their candidates in other orders, of each scenario."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Plan:
         seed: Seeds negatives, draws and bootstrap samples.
         spread_users: Validation requests on which templates are measured where the model does not
             bring what they reached; 0 leaves that out.
+        order_requests: See `instructrec.evaluation.order.check_orders`.
 
     Raises:
         UsageError: Two lists of candidates have one name, so that their rows would get mixed up.
@@ -41,6 +44,7 @@ class Plan:
     limit: int | None = None
     seed: int = 0
     spread_users: int = SPREAD_USERS
+    order_requests: int = ORDER_REQUESTS
 
     def __post_init__(self) -> None:
         names = [source.name for source in self.candidates]
@@ -62,6 +66,7 @@ class Plan:
             "users": None if self.users is None else sorted(self.users),
             "limit": self.limit,
             "spread_users": self.spread_users,
+            "order_requests": self.order_requests,
         }
 
     def inputs(self) -> Iterator[tuple[str, Path]]:

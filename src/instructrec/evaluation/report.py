@@ -16,6 +16,7 @@ HEADLINE = "HR@1"
 OURS = "instructrec"
 LM = "instructrec-lm"
 WITHOUT_LM = "fused-without-lm"
+GROUPS = "groups-of-ten"
 
 
 class _Value(BaseModel):
@@ -83,6 +84,33 @@ class Spread(_Value):
     """Template → HR@1 of the likelihood alone on validation requests."""
 
 
+class OrderCheck(_Value):
+    """How much the order in which candidates are given matters to a model."""
+
+    scenario: str
+    protocol: str
+    candidates: str
+    model: str
+    requests: int
+    """Requests that were asked again and again, each with the target at every place in turn and
+    the other candidates in random order."""
+    same_first: float
+    """Share of these lists whose first is the one of the request's first list."""
+    same_order: float
+    """Share of these lists that come out in the very order of the request's first list."""
+    kendall: float
+    """Kendall's tau between their orders, on average."""
+    places: tuple[int, ...]
+    """Places of the given list, counted from 1, at which the target stood."""
+    hits: tuple[float, ...]
+    """HR@1 with the target at each of ``places``; flat where the place does not matter."""
+
+    @property
+    def table(self) -> tuple[str, str, str]:
+        """The table it belongs to: scenario, protocol, candidates."""
+        return self.scenario, self.protocol, self.candidates
+
+
 class Report(_Value):
     """All that was measured.
 
@@ -96,6 +124,7 @@ class Report(_Value):
     rows: tuple[Row, ...]
     differences: tuple[Comparison, ...] = ()
     templates: tuple[Spread, ...] = ()
+    orders: tuple[OrderCheck, ...] = ()
     notes: tuple[str, ...] = ()
     """What a reader must know to judge the figures."""
     seed: int = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 from urllib.parse import quote
 
 import numpy as np
@@ -14,6 +15,8 @@ from instructrec.protocols import Rows, Scores
 
 RUN = "run.trec"
 QRELS = "qrels.trec"
+_LINES = 1_000_000
+"""Lines of a run that are made at once: memory stays bounded however many requests there are."""
 
 
 def settled(scores: Scores, candidates: Rows) -> Scores:
@@ -53,9 +56,25 @@ def write_trec(
         tag: Name of the model.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    requests, width = candidates.shape
     queries = pl.Series("query", [_encode(key) for key in keys])
     items = pl.Series("item", [_encode(item_id) for item_id in catalogue.item_ids])
+    lines = max(_LINES // candidates.shape[1], 1)
+    with (folder / RUN).open("wb") as file:
+        for start in range(0, len(keys), lines):
+            part = slice(start, start + lines)
+            _write(_run(queries[part], candidates[part], scores[part], items, tag), file)
+    qrels = pl.DataFrame(
+        {"query": queries, "iteration": 0, "item": items.gather(candidates[:, 0]), "relevance": 1}
+    )
+    with (folder / QRELS).open("wb") as file:
+        _write(qrels, file)
+
+
+def _run(
+    queries: pl.Series, candidates: Rows, scores: Scores, items: pl.Series, tag: str
+) -> pl.DataFrame:
+    """The lines of some requests."""
+    requests, width = candidates.shape
     # A stable sort of the lists with the target moved to the end puts it last among equals.
     rolled = np.roll(scores, -1, axis=1)
     order = (np.argsort(-rolled, axis=1, kind="stable") + 1) % width
@@ -70,17 +89,12 @@ def write_trec(
             "tag": _encode(tag),
         }
     ).filter(pl.col("row") >= 0)
-    run = run.with_columns(items.gather(run["row"]).alias("row"))
-    _write(run, folder / RUN)
-    qrels = pl.DataFrame(
-        {"query": queries, "iteration": 0, "item": items.gather(candidates[:, 0]), "relevance": 1}
-    )
-    _write(qrels, folder / QRELS)
+    return run.with_columns(items.gather(run["row"]).alias("row"))
 
 
 def _encode(name: str) -> str:
     return quote(name, safe="/:@!$&'()*+,;=-._~[]|#<>?") if not name.isalnum() else name
 
 
-def _write(frame: pl.DataFrame, path: Path) -> None:
-    frame.write_csv(path, separator=" ", include_header=False, quote_style="never")
+def _write(frame: pl.DataFrame, file: IO[bytes]) -> None:
+    frame.write_csv(file, separator=" ", include_header=False, quote_style="never")

@@ -8,8 +8,8 @@ from pathlib import Path
 import polars as pl
 
 from instructrec import metrics
-from instructrec.evaluation.figures import draw_bars
-from instructrec.evaluation.markdown import to_markdown
+from instructrec.evaluation.figures import draw_bars, draw_places
+from instructrec.evaluation.markdown import ORDER_FIGURE, to_markdown
 from instructrec.evaluation.measure import Outcome, per_user
 from instructrec.evaluation.report import HEADLINE, Report
 from instructrec.folders import Draft, write_json
@@ -35,6 +35,8 @@ def write_report(draft: Draft, report: Report, outcomes: Sequence[Outcome]) -> N
         chance = metrics.expected_at_random(HEADLINE, sizes[rows[0].slug])
         draw_bars(draft.path / path, rows, chance)
         figures[table] = path.as_posix()
+    if report.orders:
+        draw_places(draft.path / ORDER_FIGURE, report.orders)
     text = to_markdown(report, figures)
     (draft.path / "report.md").write_text(text, encoding="utf-8")
     draft.rows["rows"] = len(report.rows)

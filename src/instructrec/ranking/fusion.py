@@ -27,6 +27,8 @@ from instructrec.protocols import Rows, Scorer, Scores
 KNOWN = ("P,I0", "P0,I", "P,I")
 """The kinds of request that have weights of their own (`Instruction.known`)."""
 WITHOUT_LM = "without_lm"
+RETRIEVAL = "retrieval"
+"""Where fusion.json keeps what each retriever's places count (`instructrec.retrieval.shares`)."""
 COUNTS = frozenset({"popularity", "neighbours", "shared"})
 """Pieces that add up things without a bound: their logarithm is what adds up with the others."""
 L2 = 1e-3
@@ -139,6 +141,11 @@ class Fusion:
         self.name = name
         self.pieces = dict(pieces)
         self.weights = weights
+
+    @property
+    def lists_candidates(self) -> bool:
+        """Whether a piece does, so that the order given may matter."""
+        return any(getattr(one, "lists_candidates", False) for one in self.pieces.values())
 
     @classmethod
     def load(cls, path: Path, pieces: Mapping[str, Scorer], *, without_lm: bool = False) -> Fusion:
