@@ -259,10 +259,12 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         told = {"tree": measure_tree(ranker.titles, ranker)}
         told["searches"] = {name: search(ranker, asked, **how) for name, how in SEARCHES.items()}
         told["searches"][f"beam 20, {TOGETHER} together"] = together(ranker, asked)
-        told["rivals"] = {
-            "transformers generate, 20 beams": generate(ranker, asked[: options.rival], 20),
-            "every title scored": exhaust(ranker, asked[: options.every]),
-        }
+        told["rivals"] = {}
+        if options.rival:
+            found = generate(ranker, asked[: options.rival], 20)
+            told["rivals"]["transformers generate, 20 beams"] = found
+        if options.every:
+            told["rivals"]["every title scored"] = exhaust(ranker, asked[: options.every])
         _compare(told)
     told["backbone"] = Path(options.backbone).name
     told["threads"] = torch.get_num_threads()
@@ -272,10 +274,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 def _compare(told: dict[str, Any]) -> None:
     """Put beside each search which share of the ten best it found."""
-    best = told["rivals"]["every title scored"].pop("rows")
+    best = told["rivals"].get("every title scored", {}).pop("rows", [])
     for name, one in (told["searches"] | told["rivals"]).items():
         rows = one.pop("rows", None)
-        if rows is not None and "allowed" not in name and "one answer" not in name:
+        if rows and best and "allowed" not in name and "one answer" not in name:
             one["recall_of_best_10"] = recall(rows, best)
 
 

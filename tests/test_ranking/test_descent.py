@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from instructrec.ranking.catalogue_tree import CatalogueTree
-from instructrec.ranking.descent import Ask, Descent
+from instructrec.ranking.descent import AHEAD, Ask, Descent
 
 from .test_catalogue_tree import encode
 
@@ -40,7 +40,7 @@ class World:
 
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
-    titles = draw(st.lists(st.text("abcd", max_size=5), min_size=1, max_size=40))
+    titles = draw(st.lists(st.text("abcd", max_size=9), min_size=1, max_size=40))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     tree = CatalogueTree.build(titles, encode)
     sharpness = draw(st.sampled_from([0.1, 1.0, 4.0]))
@@ -102,7 +102,7 @@ def test_without_patience_it_is_a_plain_beam_search(world: World, need: int, bea
 
 
 def plain_beam(world: World, width: int) -> list[int]:
-    """Step by step, a step without a choice taken with the one before it."""
+    """Step by step, `AHEAD` steps without a choice taken with the one before them."""
     tree, leaf_of = world.tree, {int(node): at for at, node in enumerate(world.tree.leaf_nodes)}
     is_open = {int(node) for leaf in world.open_leaves for node in _path(tree, leaf)}
 
@@ -114,9 +114,11 @@ def plain_beam(world: World, width: int) -> list[int]:
     while beam:
         reached = []
         for known, last in beam:
-            score, node, children = known, last, below(last)
+            score, node, children, ahead = known, last, below(last), 0
             while node >= 0 and len(children) == 1 and children[0] not in leaf_of:
-                score, node = score + world.steps[children[0]], children[0]
+                if ahead == AHEAD:
+                    break
+                score, node, ahead = score + world.steps[children[0]], children[0], ahead + 1
                 children = below(node)
             reached += [(score + world.steps[child], child) for child in children]
         done += [one for one in reached if one[1] in leaf_of]

@@ -11,10 +11,14 @@ from instructrec.ranking.catalogue_tree import CatalogueTree, Ints
 
 Floats = NDArray[np.float64]
 
-PATIENCE = 24
+PATIENCE = 36
 """Nodes that are read for each place of the beam before the search forgets all but the best."""
 GROUP = 64
 """Beginnings of titles that are read on at once, at most."""
+AHEAD = 3
+"""So many steps without a choice are read together with the one before them: each saves a forward
+pass, and is lost where the title turns out unlikely. With a filter that leaves one title in 20,
+three read 565 tokens in 11 passes, none 414 in 25, all of them 880 in 10."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,8 @@ class Descent:
     beginnings are read on first, ``group`` at a time, and once ``need`` titles are known that are
     at least as likely as every beginning left, these are the answer, exactly. Where likelihoods
     are so flat that this takes more than ``patience`` nodes, all but the ``width`` likeliest
-    beginnings are forgotten from then on: with patience 0 that is a beam search. A step that the
-    open titles leave no choice in is taken together with the one before it.
+    beginnings are forgotten from then on: with patience 0 that is a beam search. Up to `AHEAD`
+    steps that the open titles leave no choice in are taken with the one before them.
 
     Args:
         tree: The catalogue's.
@@ -156,14 +160,15 @@ class Descent:
         self._slots = np.concatenate([self._slots, slots[~is_whole]])
 
     def _with_forced(self, nodes: Ints, before: Ints, slot: int) -> Ask:
-        """Nodes with all that must follow them, until there is a choice or a title ends."""
+        """Nodes with what must follow them, until there is a choice or a title ends."""
         parts: list[tuple[Ints, Ints, Ints, Ints]] = []
         forced_parts: list[NDArray[np.bool_]] = []
         read = 0
         while len(nodes):
             children, line = self._below(nodes)
             is_single = np.bincount(line, minlength=len(nodes))[line] == 1
-            is_forced = is_single & (self.tree.ends[children] != children + 1)
+            is_inner = self.tree.ends[children] != children + 1
+            is_forced = is_single & is_inner & (len(parts) < AHEAD)
             parts.append((nodes, before, children, read + line))
             forced_parts.append(is_forced)
             before = slot + read + line[is_forced]
