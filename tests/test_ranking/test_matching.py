@@ -13,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from instructrec.backbones import Backbone
+from instructrec.backbones.growing import Growth, plant
 from instructrec.data.catalogue import Catalogue
-from instructrec.errors import ModelError
+from instructrec.errors import InstructRecWarning, ModelError
 from instructrec.folders import new_folder, verify
 from instructrec.protocols import Filters
+from instructrec.ranking import matching
 from instructrec.ranking.catalogue_tree import TREE, CatalogueTree
 from instructrec.ranking.ranker import Ranker
 from instructrec.ranking.scoring import ScoringConfig
@@ -211,3 +213,33 @@ def test_a_model_folder_keeps_the_tree_and_stays_whole(
     monkeypatch.delattr(CatalogueTree, "build")
     again = Ranker.load(tmp_path / "model", catalogue()).find(REQUEST, k=5)
     assert [part.tobytes() for part in first] == [part.tobytes() for part in again]
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_where_memory_runs_out_fewer_requests_are_searched_at_once(
+    lm: Backbone, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    ranker = Ranker(lm, catalogue())
+    wanted = ranker.find_many(INSTRUCTIONS, 4)
+    monkeypatch.setattr(lm, "limits", lm.limits)  # what is halved is restored
+
+    def plant_few(reader: Backbone, prompts: list[list[int]], deepest: int) -> Growth:
+        if len(prompts) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return plant(reader, prompts, deepest)
+
+    monkeypatch.setattr(matching, "plant", plant_few)
+    with pytest.warns(InstructRecWarning, match="fewer requests"):
+        found = ranker.find_many(INSTRUCTIONS, 4)
+    assert [one.rows.tolist() for one in found] == [one.rows.tolist() for one in wanted]
+
+
+def test_where_memory_does_not_hold_one_request_that_is_said(
+    lm: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def plant_none(*_: object) -> Growth:
+        raise MemoryError
+
+    monkeypatch.setattr(matching, "plant", plant_none)
+    with pytest.raises(ModelError, match="not enough memory"):
+        Ranker(lm, catalogue()).find(REQUEST)

@@ -71,10 +71,15 @@ class Descent:
         self.width = max(beam, need)
         self.group = min(self.width, GROUP)
         self.patience = PATIENCE * self.width if patience is None else patience
-        self.reads = 0
-        self.is_exact = True
         self._is_free = is_free
         self._open = None if allowed is None else _open_before(tree, allowed)
+        self._clear()
+
+    def _clear(self) -> None:
+        """Know nothing yet."""
+        self.reads = 0
+        self.turns = 0
+        self.is_exact = True
         self._forgotten = -np.inf
         self._nodes = np.zeros(0, dtype=np.int64)
         self._slots = np.zeros(0, dtype=np.int64)
@@ -87,7 +92,11 @@ class Descent:
         self._totals = np.zeros(0)
 
     def begin(self) -> Ask | None:
-        """What is wanted of the end of the prompt (node -1); none where nothing is open."""
+        """What is wanted of the end of the prompt (node -1); none where nothing is open.
+
+        A descent that was left half-way begins again.
+        """
+        self._clear()
         if (self.tree.leaves if self._open is None else self._open[-1]) == 0:
             return None
         root = np.array([-1])
@@ -116,6 +125,7 @@ class Descent:
         self._nodes, self._slots = self._nodes[left], self._slots[left]
         self._scores = self._scores[left]
         self.reads += len(self._asked.nodes)
+        self.turns += 1
         return self._asked
 
     def receive(self, slot: int, steps: Floats) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,8 @@ from torch import Tensor
 
 from instructrec.backbones.base import Prompt
 from instructrec.backbones.growing import Growth, plant
-from instructrec.errors import ModelError
+from instructrec.backbones.limits import is_out_of_memory
+from instructrec.errors import InstructRecWarning, ModelError
 from instructrec.protocols import SILENT, Progress, Rows, Scores
 from instructrec.ranking.catalogue_tree import Ints, catalogue_tree
 from instructrec.ranking.descent import Ask, Descent, Floats
@@ -89,6 +92,9 @@ class CatalogueSearch:
             allowed: n times (items,) which rows may be answered, or none where all may.
             beam: Beginnings of titles that are followed at a time.
             patience: See `Descent`.
+
+        Raises:
+            ModelError: A likelihood is not a number, or memory does not suffice for one request.
         """
         ids = self.likelihood.backbone.prompt_ids(prompts, self.likelihood.max_tokens)
         masks = [None] * len(ids) if allowed is None else list(allowed)
@@ -98,16 +104,13 @@ class CatalogueSearch:
             Descent(self.tree, mask, need, beam, patience, is_free=rule == "constrained")
             for mask in masks
         ]
-        forwards = np.zeros(len(ids), dtype=np.int64)
-        if k > 0:
-            for group in self._groups(ids):
-                forwards[group] = self._walk(
-                    [ids[at] for at in group], [descents[at] for at in group]
-                )
-        return [
-            self._answer(descent, mask, k, int(passes))
-            for descent, mask, passes in zip(descents, masks, forwards, strict=True)
-        ]
+        waiting = deque(self._groups(ids)) if k > 0 else deque()
+        while waiting:
+            group = waiting.popleft()
+            if not self._try([ids[at] for at in group], [descents[at] for at in group]):
+                waiting.extendleft([group[len(group) // 2 :], group[: len(group) // 2]])
+        pairs = zip(descents, masks, strict=True)
+        return [self._answer(descent, mask, k) for descent, mask in pairs]
 
     def _groups(self, ids: Sequence[Sequence[int]]) -> Iterator[list[int]]:
         """Requests of like length that are walked together."""
@@ -121,9 +124,28 @@ class CatalogueSearch:
         if group:
             yield group
 
-    def _walk(self, prompts: list[list[int]], descents: list[Descent]) -> Ints:
-        """Lead descents to their ends, side by side; how many forward passes each took."""
-        forwards = np.zeros(len(prompts), dtype=np.int64)
+    def _try(self, prompts: list[list[int]], descents: list[Descent]) -> bool:
+        """Lead descents to their ends; whether memory sufficed for so many at once."""
+        try:
+            self._walk(prompts, descents)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            backbone = self.likelihood.backbone
+            if len(prompts) == 1:
+                raise ModelError(
+                    f"there is not enough memory for a search after {len(prompts[0]):,} tokens",
+                    "Take a smaller model, a narrower beam, bfloat16 or another device",
+                ) from None
+            if not backbone.limits.halvings:
+                text = "memory ran out: going on with fewer requests at once"
+                warnings.warn(text, InstructRecWarning, stacklevel=4)
+            backbone.limits = backbone.limits.halved()
+            return False
+        return True
+
+    def _walk(self, prompts: list[list[int]], descents: list[Descent]) -> None:
+        """Lead descents to their ends, side by side."""
         with torch.inference_mode():
             growth = plant(self.likelihood.backbone, prompts, self._deepest)
             lines = [_Lines(self._deepest) for _ in prompts]
@@ -137,14 +159,13 @@ class CatalogueSearch:
             while True:
                 asks = {p: ask for p in asks if (ask := descents[p].ask(slot))}
                 if not asks:
-                    return forwards
+                    return
                 if 2 * len(asks) <= len(rows):
                     growth.select(torch.tensor([rows.index(place) for place in asks]))
                     rows = list(asks)
                 at = [rows.index(place) for place in asks]
                 hidden = self._read(growth, len(rows), at, asks, lines, slot)
                 self._tell(hidden, at, asks, descents, slot)
-                forwards[list(asks)] += 1
                 slot += hidden.shape[1]
 
     def _read(
@@ -212,7 +233,7 @@ class CatalogueSearch:
             )
         return _renormalised(steps, lines) if is_constrained else steps
 
-    def _answer(self, descent: Descent, mask: Allowed, k: int, forwards: int) -> Found:
+    def _answer(self, descent: Descent, mask: Allowed, k: int) -> Found:
         """The items of the titles found, in the order of the rule."""
         leaves, sums = descent.found()
         rows, places = self.tree.rows_of(leaves)
@@ -220,7 +241,7 @@ class CatalogueSearch:
         if mask is not None:
             rows, scores = rows[mask[rows]], scores[mask[rows]]
         best = np.lexsort((rows, -scores))[:k]
-        return Found(rows[best], scores[best], descent.is_exact, descent.reads, forwards)
+        return Found(rows[best], scores[best], descent.is_exact, descent.reads, descent.turns)
 
     def _by_rule(self, leaves: Ints, sums: Floats) -> Floats:
         rule = self.likelihood.rule
