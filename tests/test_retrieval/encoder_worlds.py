@@ -53,6 +53,7 @@ def write_encoder(
     pooling: str | Sequence[str] = "mean",
     dense: bool = False,
     prompts: dict[str, str] | None = None,
+    scale: float = 8.0,
     seed: int = 0,
 ) -> Path:
     """Write a random encoder of an architecture (a transformers model_type)."""
@@ -73,7 +74,7 @@ def write_encoder(
     torch.manual_seed(seed)
     model = AutoModel.from_config(AutoConfig.for_model(kind, **sizes))
     for parameter in model.parameters():  # initial weights are too small to tell places apart
-        parameter.data.mul_(8.0 if parameter.ndim > 1 else 1.0)
+        parameter.data.mul_(scale if parameter.ndim > 1 else 1.0)
     model.save_pretrained(folder)
     kinds = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
     if dense:

@@ -71,3 +71,54 @@ class SequentialConfig(BaseModel):
                 "Take a multiple of the heads",
             )
         return self
+
+
+class TowerConfig(BaseModel):
+    """What decides the tuning of a text encoder as a two-tower.
+
+    Epochs or steps may be set, not both.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    layers: int = Field(2, ge=1)
+    """How many of the encoder's layers learn, the last ones; the others stay as they are."""
+    max_tokens: int = Field(64, ge=4)
+    """Longer texts are cut while learning."""
+    batch: int = Field(128, ge=2)
+    """Pairs of an update: each item is a negative for what was said of the others."""
+    temperature: float = Field(0.05, gt=0)
+    """What cosines are divided by."""
+    learning_rate: float = Field(5e-5, gt=0)
+    """The peak."""
+    warmup: float = Field(0.1, ge=0, lt=1)
+    """Share of the steps in which the learning rate rises; then it falls to zero along a cosine."""
+    weight_decay: float = Field(0.01, ge=0)
+    """AdamW's, on matrices alone."""
+    clip: float = Field(1.0, gt=0)
+    """The longest gradient that is followed in full."""
+    epochs: int | None = Field(None, ge=1)
+    """Passes over all pairs."""
+    steps: int | None = Field(None, ge=1)
+    """Updates of the weights."""
+    budget: float | None = Field(None, ge=1)
+    """Seconds of training, at most; turned into a number of steps once."""
+    validations: int = Field(6, ge=1)
+    """How often it is validated, at equal distances, the last time at the end."""
+    validation_pairs: int = Field(1000, ge=10)
+    """Pairs of a validation, at most; twice as many decide whether tuning has helped."""
+    validation_items: int = Field(2000, ge=10)
+    """Items that validation targets are compared with during training, beside each other; all of
+    the catalogue at the end."""
+    patience: int | None = Field(2, ge=1)
+    """Training stops after so many validations in a row without a better one; never when none."""
+    pairs: int = Field(500_000, ge=2)
+    """Training pairs at most, drawn at random."""
+    seed: int = Field(0, ge=0)
+    """Seeds the draw and the order of pairs, and the sample of items."""
+
+    @model_validator(mode="after")
+    def _check(self) -> TowerConfig:
+        if self.epochs is not None and self.steps is not None:
+            raise UsageError("epochs and steps exclude each other", "Set one of them, or none")
+        return self
