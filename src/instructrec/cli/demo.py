@@ -53,7 +53,7 @@ def demo(
     """
     seconds = None if budget is None else parse_seconds(budget)
     from instructrec.cli.results import next_view, result_view, results
-    from instructrec.cli.settings import from_file, settled
+    from instructrec.cli.settings import settled_with
     from instructrec.demo import DemoConfig, examples, make_demo
 
     given = {
@@ -66,7 +66,10 @@ def demo(
         "test_users": test_users,
     }
     flags = {name: value for name, value in given.items() if value is not None}
-    settings = settled(DemoConfig, **{**from_file(config), **flags})
+    settings = settled_with(DemoConfig, config, flags)
+    from instructrec.tuning.start import check_backbone
+
+    check_backbone(settings.backbone)
     made = make_demo(out, settings, make_progress())
     shown = list(examples(out))
     told: dict[str, Any] = {

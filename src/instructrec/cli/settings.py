@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,14 +20,44 @@ def settled(kind: type[Settings], **values: Any) -> Settings:
     Raises:
         UsageError: A value is refused; the flag is named.
     """
+    return settled_with(kind, None, values)
+
+
+def settled_with(
+    kind: type[Settings], file: Path | None, flags: Mapping[str, Any], within: str = ""
+) -> Settings:
+    """Make settings of a JSON file and of flags, which go before it.
+
+    Args:
+        kind: The settings.
+        file: A JSON object; nothing is read where there is none.
+        flags: Values by name.
+        within: A key of the file whose object is meant, such as ``tuning``.
+
+    Raises:
+        UsageError: The file cannot be read or a value is refused; the flag, or the file and the
+            name in it, is named.
+    """
+    found = from_file(file)
+    values = {**(found.get(within, {}) if within else found), **flags}
     try:
         return kind(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        name = str(first["loc"][0]).replace("_", "-") if first["loc"] else "the settings"
+        name = ".".join(str(part) for part in first["loc"]) or "the settings"
         reason = first["msg"].removeprefix("Value error, ")
+        top = str(first["loc"][0]) if first["loc"] else ""
+        if file is None or top in flags:
+            flag = (top or name).replace("_", "-")
+            raise UsageError(
+                f"--{flag} {first.get('input')!r}: {reason}", "See the command's --help"
+            ) from None
+        place = f"{within}.{name}" if within else name
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(kind.model_fields)
+            raise UsageError(f"{file} has an unknown setting {place!r}", f"Use {known}") from None
         raise UsageError(
-            f"--{name} {first.get('input')!r}: {reason}", "See the command's --help"
+            f"{file}, {place} {first.get('input')!r}: {reason}", "Mend this setting"
         ) from None
 
 

@@ -91,8 +91,10 @@ def tune(
     from instructrec.instructions.corpus import Corpus
     from instructrec.tuning import TuneConfig
     from instructrec.tuning import tune as tune_model
+    from instructrec.tuning.start import check_backbone
 
     config = settled(TuneConfig, **chosen)
+    check_backbone(config.backbone)
     held_out, _ = read_users(None if held_out_users is None else str(held_out_users))
     made = tune_model(
         Corpus(corpus),

@@ -10,6 +10,7 @@ import polars as pl
 import torch
 
 from instructrec.backbones import SHAPES, Backbone, create, load, train_tokenizer
+from instructrec.backbones.loading import check
 from instructrec.data.dataset import Dataset
 from instructrec.data.splits import Protocol
 from instructrec.errors import FolderError, ModelError
@@ -19,6 +20,17 @@ from instructrec.tuning.config import TuneConfig
 
 TOKENIZER_ROWS = 30_000
 """Training rows a tokenizer is trained on at most, spread evenly; more change little."""
+
+
+def check_backbone(name: str) -> None:
+    """Be sure that there is a backbone of this name, before anything is made for it.
+
+    Raises:
+        UsageError: There is no such name or folder.
+        ModelError: What is there is no language model that can be tuned.
+    """
+    if name not in SHAPES:
+        check(name)
 
 
 def start_backbone(
