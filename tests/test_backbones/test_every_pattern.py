@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from instructrec.backbones import Backbone, load
+from instructrec.backbones.base import MAX_CANDIDATE_TOKENS
 from instructrec.backbones.limits import Limits
 
 from .conftest import FOREIGN, plain_sum
@@ -115,3 +116,24 @@ def test_padding_on_either_side_of_like_prompts_changes_nothing(
         backbone = exact(kind)
         backbone.limits = Limits.usual("cpu")
         _check(backbone, prompts, lists)
+
+
+@pytest.mark.parametrize("kind", ["flan", "llama", "gpt2"])
+def test_odd_texts_and_lists_are_exact(exact: Callable[[str], Backbone], kind: str) -> None:
+    """No title, one beyond the limit, equal ones, a single one, none, and a thousand; a prompt of
+    2,000 tokens, or of as many as the positions of the model allow."""
+    backbone = exact(kind)
+    backbone.limits = Limits.usual("cpu")
+    prompts = backbone.prompt_ids(["A gift.", "word " * 1500, "x", "y"], max_tokens=2000)
+    assert len(prompts[1]) == (2000 if kind == "flan" else 1024 - MAX_CANDIDATE_TOKENS)
+    texts = ["", "endless title " * 200, "Turbo Kart", "Turbo Kart", "Turbo"]
+    odd, many = (
+        backbone.candidate_ids(texts),
+        backbone.candidate_ids([f"Turbo Kart {number}" for number in range(1000)]),
+    )
+    assert len(odd[0]) == 1 and len(odd[1]) == MAX_CANDIDATE_TOKENS
+    _check(backbone, prompts, [odd, odd, odd[2:3], []])
+    (found,) = backbone.token_log_likelihoods(prompts[:1], [many])
+    for place in range(0, 1000, 97):
+        expected = plain_sum(backbone, prompts[0], many[place])
+        assert abs(found.sums[place] - expected) <= 1e-9

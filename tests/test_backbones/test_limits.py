@@ -102,6 +102,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(
     assert not is_out_of_memory(ValueError("out of memory"))
 
 
+@pytest.mark.filterwarnings("ignore:invalid value encountered")
 def test_a_likelihood_that_is_no_number_is_never_ranked(
     own: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
