@@ -210,6 +210,12 @@ class Backbone(Protocol):
         """See `likelihoods.TreeReader`."""
         ...
 
+    def memory_log_likelihoods(
+        self, memory: Any, candidates: Sequence[Sequence[int]]
+    ) -> Likelihoods:
+        """See `likelihoods.memory_log_likelihoods`: after one prompt that `read` has read."""
+        ...
+
     def follow(self, memory: Any, tree: Any) -> Tensor:
         """See `likelihoods.TreeReader`."""
         ...

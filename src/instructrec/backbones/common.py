@@ -21,7 +21,12 @@ from instructrec.backbones.base import (
     LossParts,
     Prompt,
 )
-from instructrec.backbones.likelihoods import Memory, TreeInput, tree_log_likelihoods
+from instructrec.backbones.likelihoods import (
+    Memory,
+    TreeInput,
+    memory_log_likelihoods,
+    tree_log_likelihoods,
+)
 from instructrec.backbones.limits import Cost, Limits
 from instructrec.backbones.tokens import TITLE_FORMS, Codec, codec_for
 
@@ -114,6 +119,13 @@ class Language:
         """See `base.Backbone.token_log_likelihoods`."""
         self.model.eval()
         return tree_log_likelihoods(self, prompts, candidates, constrained)
+
+    def memory_log_likelihoods(
+        self, memory: Memory, candidates: Sequence[Sequence[int]]
+    ) -> Likelihoods:
+        """See `base.Backbone.memory_log_likelihoods`."""
+        self.model.eval()
+        return memory_log_likelihoods(self, memory, candidates)
 
     def save(self, folder: Path) -> None:
         """See `base.Backbone.save`."""

@@ -23,6 +23,10 @@ LINE_LENGTHS = np.array([14, 30, 62, 126, MAX_CANDIDATE_TOKENS])
 many short ones cost little."""
 
 
+_NOT_A_NUMBER = "the language model gives a likelihood that is not a number"
+_DAMAGED = "Its weights are damaged or overflow: fetch it anew, or take float32"
+
+
 @dataclass(frozen=True)
 class TreeInput:
     """Tree nodes of several prompts, padded; padding looks at itself alone.
@@ -37,8 +41,11 @@ class TreeInput:
     depths: Tensor
     mask: Tensor
 
-    def lines_with_root(self) -> tuple[list[Ints], Ints]:
+    def lines_with_root(self, lengths: Ints = LINE_LENGTHS) -> tuple[list[Ints], Ints]:
         """The trees as lines, each from the root, place 0 of its prompt, to a node that ends one.
+
+        Args:
+            lengths: Lines up to each of these depths are put together.
 
         Returns:
             Lines of like length together, each (lines, longest) flat places of nodes, prompt ·
@@ -53,7 +60,7 @@ class TreeInput:
         tree, end = np.nonzero(mask.sum(axis=1) == 1)
         depths = self.depths.cpu().numpy()
         ends = depths[tree, end]
-        edges = LINE_LENGTHS[: np.searchsorted(LINE_LENGTHS, ends.max()) + 1]
+        edges = lengths[: np.searchsorted(lengths, ends.max()) + 1]
         at = np.zeros(rows * (nodes + 1), dtype=np.int64)
         groups, before = [], 0
         for which in range(len(edges)):
@@ -201,6 +208,26 @@ def tree_log_likelihoods(
     return [likelihoods for likelihoods in results if likelihoods is not None]
 
 
+def memory_log_likelihoods(
+    reader: TreeReader, memory: Memory, candidates: Sequence[Sequence[int]]
+) -> Likelihoods:
+    """Log-likelihoods of candidates after one prompt that was read before.
+
+    Args:
+        reader: The model that read it.
+        memory: Of this one prompt; it is not changed.
+        candidates: As `Backbone.candidate_ids` gives them.
+
+    Raises:
+        ModelError: A score is not a number.
+    """
+    with torch.inference_mode():
+        (found,) = _score_trees(reader, memory, [CandidateTree.build(candidates)], False)
+    if not np.isfinite(found.sums).all():
+        raise ModelError(_NOT_A_NUMBER, _DAMAGED)
+    return found
+
+
 def _buckets(
     rows: Sequence[int], lengths: Sequence[int], nodes: Sequence[int], limits: Limits
 ) -> Iterator[list[int]]:
@@ -240,7 +267,7 @@ def _try_bucket(
     """
     try:
         trees = [CandidateTree.build(one) for one in candidates]
-        found = _score_bucket(reader, prompts, trees, constrained)
+        found = _score_trees(reader, reader.read(prompts), trees, constrained)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -254,10 +281,7 @@ def _try_bucket(
     if found is None:
         _shrink(reader)
     elif not all(np.isfinite(one.sums).all() for one in found):
-        raise ModelError(
-            "the language model gives a likelihood that is not a number",
-            "Its weights are damaged or overflow: fetch it anew, or take float32",
-        )
+        raise ModelError(_NOT_A_NUMBER, _DAMAGED)
     return found
 
 
@@ -275,14 +299,10 @@ def _shrink(reader: TreeReader) -> None:
         torch.cuda.empty_cache()
 
 
-def _score_bucket(
-    reader: TreeReader,
-    prompts: list[Sequence[int]],
-    trees: list[CandidateTree],
-    constrained: bool,
+def _score_trees(
+    reader: TreeReader, memory: Memory, trees: list[CandidateTree], constrained: bool
 ) -> list[Likelihoods]:
     forest = _Forest(trees)
-    memory = reader.read(prompts)
     blocks = [list(tree.blocks(reader.limits.block_nodes)) for tree in trees]
     together = bool(blocks) and all(blocks)
     if not together:

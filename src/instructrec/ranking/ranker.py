@@ -18,6 +18,7 @@ from instructrec.instructions.templating import Rendered, Template, TemplateBank
 from instructrec.protocols import Rows, Scores
 from instructrec.ranking.catalogue_tree import TREE
 from instructrec.ranking.likelihood import Likelihood
+from instructrec.ranking.long_history import ChunkMemories, ChunkReader, spell
 from instructrec.ranking.matching import BEAM, Allowed, CatalogueSearch, Found
 from instructrec.ranking.ordering import arrangements
 from instructrec.ranking.scoring import SCORING, ScoringConfig
@@ -35,7 +36,8 @@ class Ranker:
     """Ranks items of a catalogue by what a language model says of them.
 
     The candidates are left out of the prompt, so that their order cannot matter; with
-    ``scoring.list_candidates`` they are listed, in ``scoring.orders`` orders.
+    ``scoring.list_candidates`` they are listed, in ``scoring.orders`` orders. Of a history only
+    the latest ``scoring.spelled`` titles are told, however many an instruction has.
 
     Args:
         backbone: The language model.
@@ -111,6 +113,12 @@ class Ranker:
         return not self.scoring.list_candidates and self.scoring.rule != "constrained"
 
     @cached_property
+    def older(self) -> ChunkReader:
+        """Reads what a history has beyond the titles spelled out (``scoring.long_history``)."""
+        memories = ChunkMemories(self.backbone, self.scoring.chunk_memory)
+        return ChunkReader(self.likelihood, memories, self.render, self.scoring.spelled)
+
+    @cached_property
     def titles(self) -> list[str]:
         """Titles by row as prompts have them: on one line."""
         return [" ".join(title.split()) for title in self.catalogue.titles]
@@ -149,7 +157,7 @@ class Ranker:
             return None
         if not self.scoring.list_candidates:
             instruction = replace(instruction, candidates=())
-        return render(template, instruction)
+        return render(template, spell(instruction, self.scoring.spelled))
 
     def score(self, instructions: Sequence[Instruction], candidates: Rows) -> Scores:
         """See `protocols.Scorer.score`.
@@ -201,7 +209,12 @@ class Ranker:
         """Scores of each instruction's rows, averaged over the orders in which they are listed."""
         texts = [[self.titles[row] for row in line] for line in rows]
         if not self.scoring.list_candidates:
-            return self.likelihood.score_texts([self.render(one) for one in instructions], texts)
+            found = self.likelihood.score_texts([self.render(one) for one in instructions], texts)
+            if self.scoring.long_history == "chunks":
+                weight = self.scoring.chunk_weight
+                for line, one in enumerate(instructions):
+                    found[line] = found[line] + weight * self.older.gains(one, texts[line])
+            return found
         orders = [arrangements(line, self.scoring.orders) for line in rows]
         listed = [
             (line, tuple(self.titles[row] for row in order))
@@ -351,7 +364,7 @@ class Ranker:
             matching = replace(instruction, candidates=())
             template = self.template(matching.scenario)
             if template is not None:
-                return render(template, matching)
+                return render(template, spell(matching, self.scoring.spelled))
         return self.render(instruction)
 
     def _ask(self, instruction: Instruction, asks: str) -> Rendered:
@@ -361,7 +374,7 @@ class Ranker:
                 f"no template asks {instruction.scenario} for {asks}",
                 "Give a history, a preference or a wish",
             )
-        return render(template, instruction)
+        return render(template, spell(instruction, self.scoring.spelled))
 
 
 def _checked(scoring: ScoringConfig, bank: TemplateBank) -> ScoringConfig:

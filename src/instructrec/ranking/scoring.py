@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from instructrec.errors import FolderError
 from instructrec.folders import read_json, write_json
@@ -16,6 +16,7 @@ TRIED = "templates.json"
 
 Rule = Literal["sum", "mean", "pmi", "constrained"]
 RULES: tuple[Rule, ...] = ("sum", "mean", "pmi", "constrained")
+LongHistory = Literal["recent", "chunks"]
 
 
 class ScoringConfig(BaseModel):
@@ -40,6 +41,26 @@ class ScoringConfig(BaseModel):
     given, more make the ranking independent of that and cost as many times as much."""
     max_tokens: int = Field(512, ge=16)
     """Tokens of a prompt at most; the oldest titles go first."""
+    spelled: int = Field(19, ge=1)
+    """The latest titles of a history that a prompt spells out: no more than in training, since a
+    model does not make sense of longer histories than it was tuned on (docs/long-histories.md)."""
+    long_history: LongHistory = "recent"
+    """What becomes of older titles: ``recent`` leaves them to the other evidence; ``chunks`` adds
+    what the model says after each chunk of ``spelled`` titles, read apart and remembered."""
+    chunk_weight: float = Field(0.3, ge=0, allow_inf_nan=False)
+    """Under ``chunks``: what the mean gain over chunks of a candidate's log-likelihood, against
+    that without the user, counts beside the score of the recent titles."""
+    chunk_memory: float = Field(256.0, ge=0, allow_inf_nan=False)
+    """MiB that chunks which were read may take; the longest unused go first."""
+
+    @model_validator(mode="after")
+    def _chunks_add_up(self) -> Self:
+        if self.long_history == "chunks":
+            if self.rule not in ("sum", "pmi"):
+                raise ValueError(f"chunks add up with the rules sum and pmi, not with {self.rule}")
+            if self.list_candidates:
+                raise ValueError("chunks are read without candidates; do not list them")
+        return self
 
     @classmethod
     def untuned(cls) -> ScoringConfig:

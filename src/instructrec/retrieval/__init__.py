@@ -82,8 +82,8 @@ def load_retrievers(
 ) -> dict[str, Retriever]:
     """Load the retrievers of a folder, by name.
 
-    Where items have vectors but minilm is not on this machine, ``similar`` and ``nearest`` are there and
-    ``dense``, which must read what people say, is not; a note says so.
+    Where items have vectors but minilm is not on this machine, ``similar`` and ``nearest`` are
+    there and ``dense``, which must read what people say, is not; a note says so.
 
     Raises:
         FolderError: The folder is absent, incomplete, of another kind, or a file is missing.

@@ -178,7 +178,7 @@ def _load_dense(folder: Path, catalogue: Catalogue, found: Found, progress: Prog
 
     reader = encoder.find_encoder()
     items = ItemVectors.load(folder, catalogue, reader)
-    by_history = {"similar": Similar(catalogue, items), "nearest": Nearest(catalogue, items)}
+    by_history: Found = {"similar": Similar(catalogue, items), "nearest": Nearest(catalogue, items)}
     if reader is None:
         progress.note(
             "minilm is not on this machine: words are matched as they are written "

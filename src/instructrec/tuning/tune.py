@@ -18,6 +18,7 @@ from instructrec.errors import UsageError
 from instructrec.folders import LOG, MANIFEST, Draft, new_folder, sha256, write_json
 from instructrec.hashing import stable_hash
 from instructrec.instructions.corpus import Corpus
+from instructrec.instructions.requests import MAX_HISTORY
 from instructrec.protocols import SILENT, Progress
 from instructrec.ranking.scoring import TRIED, ScoringConfig
 from instructrec.training import SavePoints, State, Store, computing_with, put, take
@@ -237,6 +238,7 @@ class _Tuning:
             null_prompt=choice.null_prompt,
             templates=choice.templates,
             max_tokens=config.max_tokens,
+            spelled=self._longest_history(),
         ).save(folder)
         write_json(folder / TRIED, choice.by_template)
         write_losses(folder, state.curve, state.validations, state.best)
@@ -245,6 +247,11 @@ class _Tuning:
         write_card(folder, self.corpus, config, self.draft.facts, state, choice)
         self._log(state)
         self.store.clear()
+
+    def _longest_history(self) -> int:
+        """Titles of a history in training at most: no prompt may spell out more."""
+        settings = self.corpus.manifest.get("settings", {})
+        return int(settings.get("max_history", MAX_HISTORY)) - 1
 
     def _facts(self, plan: Plan, state: State) -> dict[str, Any]:
         return {
