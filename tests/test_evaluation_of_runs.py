@@ -16,6 +16,7 @@ from instructrec.data.dataset import Dataset, Tables, write_tables
 from instructrec.data.splits import Protocol
 from instructrec.errors import UsageError
 from instructrec.evaluation import CandidateList, Report, evaluate_model, evaluate_run
+from instructrec.evaluation.baselines import Material
 from instructrec.folders import new_folder, read_manifest, sha256, write_json
 from instructrec.instructions.annotations import ANNOTATION_SCHEMA
 from instructrec.instructions.schema import Scenario
@@ -24,6 +25,8 @@ from instructrec.ranking.fusion import Piece, fusion_content
 from instructrec.ranking.scoring import TRIED, ScoringConfig
 from instructrec.retrieval.neighbours import ItemNeighbours
 from instructrec.retrieval.popularity import Popularity
+from instructrec.retrieval.sequential import Sequential
+from instructrec.retrieval.settings import SequentialConfig
 
 DAY = 86_400_000
 HISTORY = Scenario.parse("P1,I0,T3")
@@ -72,6 +75,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for retriever in (Popularity, ItemNeighbours):
             fitted = retriever.fit(train, dataset.catalogue)
             fitted.save(draft.path / fitted.name)
+        small = SequentialConfig(dimensions=8, epochs=1)
+        sequential = Sequential.fit(train, dataset.catalogue, config=small)
+        sequential.save(draft.path / "sequential")
         draft.facts["protocol"] = "leave-one-out"
     even = {name: Piece(1.0, 1.0) for name in ("lm", "popularity", "neighbours")}
     rest = {name: piece for name, piece in even.items() if name != "lm"}
@@ -155,9 +161,10 @@ def test_a_run_is_measured_beside_every_rival_on_the_same_requests(
     report = evaluate_run(run, [HISTORY, SEARCH], tmp_path / "report", spread_users=4)
     models = {scenario: {row.model for row in rows} for (scenario, *_), rows in report.tables()}
     ours = {"untuned", "fused-without-lm", "instructrec-lm", "instructrec"}
-    assert models["P1,I0,T3"] >= {"random", "popularity", "words", "bm25", "item-kNN"} | ours
+    with_history = {"words", "item-kNN", "sequential"}
+    assert models["P1,I0,T3"] >= {"random", "popularity", "bm25"} | with_history | ours
     assert models["P0,I2,T3"] >= {"random", "popularity", "bm25"} | ours
-    assert not models["P0,I2,T3"] & {"words", "item-kNN"}
+    assert not models["P0,I2,T3"] & with_history
     assert {row.users for row in report.rows} == {40}
     assert {gap.other for gap in report.differences if gap.best_rival} - {"fused-without-lm"}
     assert read_manifest(tmp_path / "report", "report")["protocol"] == "leave-one-out"
@@ -175,6 +182,28 @@ def test_evidence_that_is_weighed_but_not_here_is_told(run: Path, tmp_path: Path
     less = evaluate_run(tmp_path / "run", [HISTORY], tmp_path / "less", limit=2, spread_users=0)
     assert any("go without dense, which" in note for note in less.notes)
     assert not any("go without" in note for note in whole.notes)
+
+
+def test_a_run_without_a_sequential_model_and_one_fitted_again_are_told(
+    run: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "run"
+    shutil.copytree(run, other)
+    shutil.rmtree(other / "retrievers" / "sequential")
+    manifest = read_manifest(other / "retrievers")
+    write_json(other / "retrievers" / "manifest.json", {**manifest, "refit": True})
+    report = evaluate_run(other, [HISTORY], tmp_path / "report", limit=4, spread_users=0)
+    assert "sequential" not in {row.model for row in report.rows}
+    assert any("row sequential" in note for note in report.notes)
+    assert any("fitted again on training and validation rows" in note for note in report.notes)
+
+
+def test_rivals_of_a_run_that_was_fitted_again_read_what_it_has_read(run: Path) -> None:
+    dataset = Dataset(run / "dataset")
+    split = dataset.split(Protocol.LEAVE_ONE_OUT)
+    material = Material(dataset, Protocol.LEAVE_ONE_OUT, run / "retrievers")
+    assert len(material.train.rows) == len(split.train().rows)
+    assert len(split.before_test().rows) == len(split.train().rows) + 40
 
 
 def test_users_and_lists_of_a_file_choose_who_is_asked(run: Path, tmp_path: Path) -> None:

@@ -74,6 +74,25 @@ def test_for_serving_all_rows_are_learnt_and_nothing_is_chosen(dataset, tmp_path
     assert read_json(out / "sequential" / "sequential.json")["validations"] == []
 
 
+def test_a_refit_learns_validation_rows_too_and_stops_where_the_first_was_best(
+    dataset, tmp_path, capsys
+):
+    first, again = tmp_path / "first", tmp_path / "again"
+    line = ["retrievers", "fit", str(dataset), "--kinds", "sequential,popularity", *QUICK]
+    assert run([*line, "--out", str(first)]) == 0
+    assert run([*line, "--refit", str(first), "--out", str(again)]) == 0
+    assert read_manifest(again)["refit"] is True
+    shop = Dataset(dataset)
+    counts = load_retrievers(again, shop.catalogue)["popularity"].counts
+    split = shop.split("leave-one-out")
+    assert counts.tolist() == split.before_test().counts(20).tolist()
+    assert len(split.before_test().rows) == len(split.train().rows) + 30
+    assert read_json(again / "sequential" / "sequential.json")["validations"] == []
+    capsys.readouterr()
+    assert run([*line, "--refit", str(dataset), "--out", str(tmp_path / "x")]) == 2
+    assert "holds a dataset, not a retrievers" in capsys.readouterr().err
+
+
 def test_held_out_users_are_not_validated_on(dataset, tmp_path, capsys):
     everybody = tmp_path / "users.txt"
     everybody.write_text("\n".join(f"u{user:02}" for user in range(30)))
@@ -90,6 +109,7 @@ def test_held_out_users_are_not_validated_on(dataset, tmp_path, capsys):
         (["--kinds", ","], 2, "--kinds names none"),
         (["--kinds", "dense"], 1, "Pull it by instructrec models pull minilm"),
         (["--serving", "--protocol", "items"], 2, "--serving learns from all rows"),
+        (["--serving", "--refit", "x"], 2, "--refit learns from all that comes before"),
         (["--protocol", "nope"], 2, "'nope' is not a protocol"),
         (["--epochs", "0"], 2, "--epochs '0'"),
         (["--set", "dimensions"], 2, "has no value"),

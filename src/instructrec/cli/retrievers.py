@@ -44,6 +44,14 @@ def fit(
         bool,
         typer.Option("--serving", help="Learn from all rows: for use, never for evaluation."),
     ] = False,
+    refit: Annotated[
+        Path | None,
+        typer.Option(
+            help="Retrievers that were fitted on training rows: fit theirs again on training and "
+            "validation rows, all that comes before a test item, with what they have chosen.",
+            metavar="RETRIEVERS",
+        ),
+    ] = None,
     held_out_users: Annotated[
         Path | None,
         typer.Option(
@@ -81,6 +89,11 @@ def fit(
             "--serving learns from all rows and chooses nothing",
             "Leave out --protocol and --held-out-users, or --serving",
         )
+    if refit is not None and (serving or held_out_users is not None):
+        raise UsageError(
+            "--refit learns from all that comes before a test item and chooses nothing",
+            "Leave out --serving and --held-out-users, or --refit",
+        )
     chosen = {
         "epochs": epochs,
         "budget": None if budget is None else parse_seconds(budget),
@@ -90,10 +103,14 @@ def fit(
     from instructrec.data.dataset import Dataset
     from instructrec.data.splits import Protocol
     from instructrec.evaluation.plan import users_of
+    from instructrec.folders import read_manifest
+    from instructrec.retrieval import KIND
     from instructrec.retrieval.making import make_retrievers
     from instructrec.retrieval.settings import SequentialConfig
 
     wanted = Protocol.parse(protocol or Protocol.LEAVE_ONE_OUT)
+    if refit is not None:
+        read_manifest(refit, KIND)
     written = make_retrievers(
         Dataset(dataset),
         out,
@@ -102,6 +119,8 @@ def fit(
         sequential=settled(SequentialConfig, **chosen),
         held_out=users_of(held_out_users) if held_out_users is not None else (),
         corpus=corpus,
+        reuse=refit,
+        refit=refit is not None,
         replace=replace,
         progress=make_progress(),
     )

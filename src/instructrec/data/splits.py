@@ -194,6 +194,13 @@ class Split:
         """Everybody's training interactions; under ``items`` those with training items."""
         return Sequences.of(self.events.filter(pl.col("split") == "train"), self.catalogue)
 
+    def before_test(self) -> Sequences:
+        """Everybody's training and validation interactions: what is known when the test is made.
+
+        Choices (weights, early stopping) must have been made before, on what `train` alone gives.
+        """
+        return Sequences.of(self.events.filter(pl.col("split") != "test"), self.catalogue)
+
     def targets(self, split: str) -> Targets:
         """The users' targets in ``validation`` or ``test``.
 

@@ -11,6 +11,7 @@ import polars as pl
 from instructrec.data.dataset import Dataset
 from instructrec.data.splits import Protocol
 from instructrec.errors import UsageError
+from instructrec.evaluation.baselines.base import reads_validation
 from instructrec.evaluation.evaluate import World, gather, measure, validation_trial
 from instructrec.evaluation.field import gather_field, ours_alone
 from instructrec.evaluation.plan import ORDER_REQUESTS, SPREAD_USERS, Plan
@@ -30,6 +31,11 @@ SERVING = "retrievers-serving"
 MERGED = "checkpoint"
 """Kind of a folder that `instructrec models merge` made."""
 _STAGES = ("dataset", "corpus", "model")
+_REFITTED = (
+    "Retrievers and rivals were fitted again on training and validation rows, all that comes "
+    "before a test item, after every choice had been made without them; the language model was "
+    "tuned on training rows alone. Test rows served for nothing but this report."
+)
 _SAME_ROWS = (
     "All models were fitted on the same training rows; validation rows served for choices "
     "(weights, scoring rules, templates, early stopping), test rows for nothing but this report."
@@ -124,6 +130,7 @@ def evaluate_run(
         ranker, spreads = _load_ranker(
             run / "model", world, plan, trials, (device, memory), progress
         )
+        learnt = _REFITTED if reads_validation(run / "retrievers") else _SAME_ROWS
         field, missing = gather_field(run, world, ranker, plan.seed, (device, memory))
         return measure(
             draft,
@@ -133,7 +140,7 @@ def evaluate_run(
             seed=plan.seed,
             spreads=spreads,
             order_requests=plan.order_requests,
-            notes=[*notes, *missing, *_looked_at(manifests["model"], plan), _SAME_ROWS],
+            notes=[*notes, *missing, *_looked_at(manifests["model"], plan), learnt],
             between=field.forget,
             progress=progress,
         )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import replace as changed
 from pathlib import Path
 from typing import Any
 
 from instructrec.data.dataset import Dataset
+from instructrec.data.sequences import Sequences
 from instructrec.data.splits import Protocol, Targets
 from instructrec.errors import DataError
 from instructrec.folders import new_folder, read_manifest
@@ -28,6 +29,7 @@ def make_retrievers(
     held_out: Collection[str] = (),
     corpus: Path | None = None,
     reuse: Path | None = None,
+    refit: bool = False,
     command: str = "instructrec retrievers fit",
     replace: bool = False,
     progress: Progress = SILENT,
@@ -45,6 +47,8 @@ def make_retrievers(
         held_out: Users whose validation targets no choice may look at.
         corpus: A corpus folder, for kinds that learn from instructions.
         reuse: See `instructrec.retrieval._kinds.Material`.
+        refit: Learn from training and validation rows, all that comes before a test item, and
+            choose nothing: what ``reuse`` has chosen holds.
         command: For the manifest.
         replace: Whether a folder that is there gives way.
         progress: Told how far it is.
@@ -65,6 +69,8 @@ def make_retrievers(
         read_manifest(corpus, "corpus")
     config = sequential or SequentialConfig()
     facts: dict[str, Any] = {"protocol": protocol.value} if protocol else {"serving": True}
+    if refit:
+        facts["refit"] = True
     held = sorted(held_out)
     settings = {
         **facts,
@@ -83,8 +89,7 @@ def make_retrievers(
         replace=replace,
         resume=True,
     ) as draft:
-        split = None if protocol is None else dataset.split(protocol)
-        sequences = dataset.sequences if split is None else split.train()
+        sequences, validation = _learnt(dataset, protocol, refit, held)
         if not len(sequences.rows):
             raise DataError(
                 f"{dataset.folder} has no training rows to learn from", "Import more interactions"
@@ -93,7 +98,7 @@ def make_retrievers(
             dataset.catalogue,
             sequences,
             draft.path,
-            None if split is None else without(split.targets("validation"), held),
+            validation,
             config,
             progress,
             reuse,
@@ -106,11 +111,23 @@ def make_retrievers(
     return written
 
 
+def _learnt(
+    dataset: Dataset, protocol: Protocol | None, refit: bool, held_out: Collection[str]
+) -> tuple[Sequences, Targets | None]:
+    """What is learnt from, and the targets on which the best weights are chosen, if any."""
+    if protocol is None:
+        return dataset.sequences, None
+    split = dataset.split(protocol)
+    if refit:
+        return split.before_test(), None
+    return split.train(), without(split.targets("validation"), held_out)
+
+
 def without(targets: Targets, users: Collection[str]) -> Targets:
     """The targets of all other users."""
     left_out = frozenset(users)
     kept = [at for at, user in enumerate(targets.user_ids) if user not in left_out]
-    return replace(
+    return changed(
         targets,
         user_ids=[targets.user_ids[at] for at in kept],
         rows=targets.rows[kept],

@@ -13,6 +13,7 @@ from instructrec.data.dataset import Dataset
 from instructrec.data.sequences import Sequences
 from instructrec.data.splits import Protocol as SplitProtocol
 from instructrec.errors import InstructRecError
+from instructrec.folders import MANIFEST, read_manifest
 from instructrec.instructions.schema import Instruction, Scenario
 from instructrec.protocols import Rows, Scores
 
@@ -47,8 +48,9 @@ class Material:
 
     @cached_property
     def train(self) -> Sequences:
-        """Everybody's training interactions."""
-        return self.dataset.split(self.protocol).train()
+        """Everybody's training interactions, as far as the run's retrievers have read them."""
+        split = self.dataset.split(self.protocol)
+        return split.before_test() if reads_validation(self.retrievers) else split.train()
 
 
 class Baseline(Protocol):
@@ -74,6 +76,13 @@ class Baseline(Protocol):
     def score(self, instructions: Sequence[Instruction], candidates: Rows) -> Scores:
         """See `instructrec.protocols.Scorer.score`."""
         ...
+
+
+def reads_validation(retrievers: Path | None) -> bool:
+    """Whether a folder of retrievers was fitted on validation rows as well (``--refit``)."""
+    if retrievers is None or not (retrievers / MANIFEST).is_file():
+        return False
+    return bool(read_manifest(retrievers).get("refit"))
 
 
 def inputs_of(scenario: Scenario) -> frozenset[Input]:
