@@ -85,12 +85,16 @@ class Language:
             (found for name in _INNER if (found := getattr(config, name, None))), 4 * width
         )
         layers, heads = int(config.num_hidden_layers), int(config.num_attention_heads)
-        vocabulary = int(self.model.get_output_embeddings().weight.shape[0])
         return Cost(
             token=size * (2 * layers * width + 6 * width + 3 * int(inner)),
             pair=size * 3 * heads + 9,
-            row=vocabulary * (4 + size),
+            row=self.vocabulary * (4 + size),
         )
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens the output head knows."""
+        return int(self.model.get_output_embeddings().weight.shape[0])
 
     def prompt_ids(
         self, prompts: Sequence[Prompt | str], max_tokens: int = MAX_TOKENS, asks: str = "item"

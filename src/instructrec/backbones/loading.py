@@ -15,6 +15,7 @@ from instructrec.backbones._quiet import quiet
 from instructrec.backbones.base import Backbone
 from instructrec.backbones.causal import CausalBackbone
 from instructrec.backbones.devices import device_named, move
+from instructrec.backbones.onnx.graphs import GRAPHS
 from instructrec.backbones.seq2seq import Seq2SeqBackbone
 from instructrec.backbones.shapes import SHAPES
 from instructrec.errors import ModelError, UsageError
@@ -49,7 +50,8 @@ def load(
 
     Args:
         path_or_name: A folder in the ordinary transformers layout, a folder with a LoRA adapter
-            (which is merged into its base model), a name of `instructrec.pretrained`, or a name
+            (which is merged into its base model), one of ONNX graphs
+            (`instructrec.backbones.onnx`), a name of `instructrec.pretrained`, or a name
             on the hub.
         dtype: ``float32``, ``bfloat16`` or, for causal models, ``float16``.
         device: ``cpu``, ``cuda``, ``cuda:1``, or ``auto``: a GPU where there is one.
@@ -65,6 +67,8 @@ def load(
         raise UsageError(f"there is no dtype {dtype!r}", f"Use one of {', '.join(DTYPES)}")
     place = device_named(device)
     source = _locate(path_or_name)
+    if (Path(source) / GRAPHS).is_file():
+        return _exported(Path(source), dtype, place, memory)
     adapter = Path(source) / ADAPTER
     base = _locate(_adapter_base(adapter)) if adapter.is_file() else source
     try:
@@ -126,6 +130,22 @@ def _config(base: str) -> Any:
             "Use a T5, mT5 or causal checkpoint",
         )
     return config
+
+
+def _exported(folder: Path, dtype: str, device: torch.device, memory: float | None) -> Backbone:
+    """A folder of ONNX graphs; what they compute in is settled."""
+    from instructrec.backbones.onnx.backbone import OnnxBackbone
+
+    if dtype != "float32" or device.type != "cpu":
+        raise UsageError(
+            f"{folder} is an exported model: it computes on the processor, in what it was "
+            "exported to",
+            "Leave dtype and device out, or name the model that it was made of",
+        )
+    backbone = OnnxBackbone(folder, str(folder))
+    if memory is not None:
+        backbone.bound_memory(memory)
+    return backbone
 
 
 def _read(base: str, source: str, dtype: str, adapter: bool) -> tuple[Any, Any]:

@@ -1,0 +1,86 @@
+"""ONNX Runtime's sessions: opened when first used, values passed on without copies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from instructrec.backbones.onnx.graphs import needs
+from instructrec.errors import ModelError
+
+_NO_MEMORY = ("bad_alloc", "Failed to allocate", "not enough memory", "out of memory")
+
+
+class Session:
+    """One graph, ready to be run.
+
+    Args:
+        path: Its file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @cached_property
+    def _session(self) -> Any:
+        runtime = needs("onnxruntime")
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.inter_op_num_threads = 1
+        options.enable_mem_pattern = False  # shapes differ from call to call
+        options.add_session_config_entry("session.set_denormal_as_zero", "1")
+        options.log_severity_level = 4
+        try:
+            return runtime.InferenceSession(
+                str(self._path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:
+            raise ModelError(
+                f"{self._path} cannot be run ({_first_line(error)})", "Export the model anew"
+            ) from None
+
+    @cached_property
+    def _inputs(self) -> list[str]:
+        return [given.name for given in self._session.get_inputs()]
+
+    def run(self, given: Sequence[Any]) -> list[Any]:
+        """The graph's outputs, as values of ONNX Runtime.
+
+        Args:
+            given: Its inputs in order, tensors or values of ONNX Runtime.
+
+        Raises:
+            MemoryError: Memory ran out.
+            ModelError: ONNX Runtime fails.
+        """
+        feeds: Mapping[str, Any] = dict(zip(self._inputs, map(as_value, given), strict=True))
+        try:
+            found: list[Any] = self._session.run_with_ort_values(None, feeds)
+        except Exception as error:
+            if any(sign in str(error) for sign in _NO_MEMORY):
+                raise MemoryError(str(error)) from None
+            raise ModelError(
+                f"{self._path} cannot be run ({_first_line(error)})", "Export the model anew"
+            ) from None
+        return found
+
+
+def as_value(given: Any) -> Any:
+    """A tensor as a value of ONNX Runtime."""
+    if isinstance(given, Tensor):
+        return needs("onnxruntime").OrtValue.ortvalue_from_numpy(given.contiguous().numpy())
+    return given
+
+
+def as_tensor(value: Any) -> Tensor:
+    """A value of ONNX Runtime as a tensor."""
+    return torch.from_numpy(value.numpy())
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200]
