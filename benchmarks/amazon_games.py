@@ -38,7 +38,7 @@ from instructrec.ranking.ranker import Ranker
 from instructrec.retrieval import load_retrievers
 from instructrec.retrieval.making import make_retrievers
 from instructrec.retrieval.sequential import ABOUT
-from instructrec.retrieval.settings import DEFAULT_EPOCHS, SequentialConfig
+from instructrec.retrieval.settings import SequentialConfig
 
 PROTOCOL = Protocol.LEAVE_ONE_OUT
 TASKS = "P1,I0,T0/T1/T2/T3"
@@ -53,7 +53,7 @@ def main() -> None:
     limit = parser.add_mutually_exclusive_group()
     limit.add_argument("--budget", default="45m", help="of tuning")
     limit.add_argument("--steps", type=int)
-    parser.add_argument("--epochs", type=int, default=DEFAULT_EPOCHS, help="of the sequential")
+    parser.add_argument("--epochs", type=int, help="of the sequential model")
     options = parser.parse_args()
     data, run = options.data, options.run
     lists = data / "candidates.parquet"
@@ -91,7 +91,7 @@ def _do(line: str) -> None:
         raise SystemExit(code)
 
 
-def retrievers(run: Path, lists: Path, epochs: int) -> None:
+def retrievers(run: Path, lists: Path, epochs: int | None) -> None:
     """Fit the retrievers on training rows, the weights chosen on users that are not tested."""
     make_retrievers(
         Dataset(run / "dataset"),

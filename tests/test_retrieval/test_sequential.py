@@ -319,6 +319,7 @@ def test_the_best_weights_are_those_of_the_best_validation() -> None:
         colours_in_turn(catalogue),
         validation=some_targets(catalogue),
         epochs=9,
+        validations=9,
         patience=None,
     )
     reached = {entry["step"]: entry["NDCG"] for entry in found.about["validations"]}
@@ -340,10 +341,16 @@ def test_patience_ends_a_training_that_gets_no_better() -> None:
         colours_in_turn(catalogue),
         validation=some_targets(catalogue),
         epochs=9,
+        validations=9,
         learning_rate=1e-12,
         patience=2,
     )
     assert len(found.about["validations"]) == 3
+
+
+def test_few_sequences_are_read_more_often() -> None:
+    assert an_updater().usual_epochs == 54
+    assert an_updater(batch=1).usual_epochs == 6
 
 
 def test_a_budget_is_turned_into_steps_once(tmp_path: Path, monkeypatch) -> None:

@@ -14,7 +14,7 @@ from instructrec.errors import ModelError
 from instructrec.protocols import Rows
 from instructrec.retrieval._sequence_batches import Batches
 from instructrec.retrieval._sequence_net import SequenceNet, cross_entropy
-from instructrec.retrieval.settings import DEFAULT_EPOCHS, SequentialConfig
+from instructrec.retrieval.settings import DEFAULT_EPOCHS, FEWEST_STEPS, SequentialConfig
 
 Validate = Callable[[SequenceNet], float]
 
@@ -30,7 +30,6 @@ class Updater:
     """
 
     what = "sequences"
-    usual_epochs = DEFAULT_EPOCHS
 
     def __init__(
         self, net: SequenceNet, batches: Batches, texts: Tensor | None, config: SequentialConfig
@@ -44,6 +43,11 @@ class Updater:
             {"params": others, "weight_decay": 0.0},
         ]
         self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+
+    @property
+    def usual_epochs(self) -> int:
+        """How long it trains when neither epochs nor steps are set."""
+        return max(DEFAULT_EPOCHS, math.ceil(FEWEST_STEPS / len(self.batches)))
 
     def update(self, pieces: NDArray[np.int64], step: int, rate: float) -> float:
         """Follow the gradient of one batch's loss, and return it: nats a target.
