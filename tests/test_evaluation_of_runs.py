@@ -318,6 +318,11 @@ def test_a_run_is_asked_with_histories_as_long_as_its_corpus_has_them(
     write_json(path, {**json.loads(path.read_text()), "settings": {"max_history": 3}})
     evaluate_run(tmp_path / "run", [HISTORY], tmp_path / "r", limit=5, spread_users=0)
     assert set(lengths) == {2}
+    lengths.clear()
+    evaluate_run(
+        tmp_path / "run", [HISTORY], tmp_path / "more", limit=5, spread_users=0, max_history=50
+    )
+    assert max(lengths) > 2
 
 
 def test_a_folder_that_is_no_run_is_told_apart(run: Path, tmp_path: Path) -> None:

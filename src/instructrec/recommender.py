@@ -90,7 +90,12 @@ class Recommender:
 
     @classmethod
     def load(
-        cls, run: Path | str, *, device: str = "auto", memory: float | None = None
+        cls,
+        run: Path | str,
+        *,
+        device: str = "auto",
+        memory: float | None = None,
+        max_history: int | None = None,
     ) -> Recommender:
         """Read a run folder.
 
@@ -98,6 +103,8 @@ class Recommender:
             run: Made by `build` or `demo`.
             device: Where the language model computes (see `instructrec.backbones.load`).
             memory: About how many MiB it may take beside its weights.
+            max_history: Items of a sequence at most, one place kept for the answer, instead of as
+                many as in the corpus; a prompt spells out no more than in training.
 
         Raises:
             FolderError: The run is absent or a stage of it is not finished.
@@ -118,7 +125,8 @@ class Recommender:
         dataset = Dataset(run / "dataset")
         retrievers = load_retrievers(run / "retrievers-serving", dataset.catalogue)
         ranker = Ranker.load(run / "model", dataset.catalogue, device=device, memory=memory)
-        return cls(dataset, retrievers, ranker, run / "fusion.json", _longest(run / "corpus"))
+        longest = max_history or _longest(run / "corpus")
+        return cls(dataset, retrievers, ranker, run / "fusion.json", longest)
 
     def without(self, *names: str) -> Recommender:
         """The same recommender without some retrievers, such as ``dense``."""

@@ -65,6 +65,10 @@ def evaluate(
         int,
         typer.Option(min=0, help="Requests asked again in other orders of candidates; 0: none."),
     ] = 30,
+    max_history: Annotated[
+        int | None,
+        typer.Option(min=2, help="Items of a sequence at most; as in the corpus when left out."),
+    ] = None,
     device: DeviceOption = "auto",
     memory: MemoryOption = None,
     replace: Annotated[
@@ -96,6 +100,7 @@ def evaluate(
         "seed": seed,
         "spread_users": spread_users,
         "order_requests": order_requests,
+        "max_history": max_history,
         "device": device,
         "memory": memory,
         "replace": replace,

@@ -58,6 +58,10 @@ def recommend(
         str, typer.Option(help="Where the model computes: auto, cpu or cuda.")
     ] = "auto",
     memory: MemoryOption = None,
+    max_history: Annotated[
+        int | None,
+        typer.Option(min=2, help="Items of a history that count; as in the corpus when left out."),
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
     """Answer a request: ranked items with scores, the instruction, and what speaks for each.
@@ -72,7 +76,9 @@ def recommend(
     from instructrec.recommender import Recommender
 
     filters = Filters.parse(limit or ())
-    load = partial(Recommender.load, run, device=model_device, memory=memory)
+    load = partial(
+        Recommender.load, run, device=model_device, memory=memory, max_history=max_history
+    )
     if users is not None:
         asked = {"--user": user, "--want": want, "--history": history, "--candidate": candidate}
         _check_batch(asked, out)

@@ -54,6 +54,7 @@ def evaluate_run(
     seed: int = 0,
     spread_users: int = SPREAD_USERS,
     order_requests: int = ORDER_REQUESTS,
+    max_history: int | None = None,
     device: str = "auto",
     memory: float | None = None,
     replace: bool = False,
@@ -80,6 +81,8 @@ def evaluate_run(
             bring what they reached; 0 leaves that out.
         order_requests: Test requests of each scenario that are asked again with their candidates
             in other orders; 0 leaves that out.
+        max_history: Items of a sequence at most, target included, instead of as many as in the
+            corpus; more reach the other evidence, a prompt spells out no more than in training.
         device: Where models compute (see `instructrec.backbones.load`).
         memory: About how many MiB a model may take beside its weights.
         replace: Whether a report that is there gives way.
@@ -99,6 +102,7 @@ def evaluate_run(
         seed,
         spread_users,
         order_requests,
+        max_history,
     )
     refuse_serving(run)
     _check_is_run(run)
@@ -112,7 +116,7 @@ def evaluate_run(
         Dataset(run / "dataset"),
         chosen,
         Annotations.of(pl.read_parquet(run / "corpus" / "annotations.parquet")),
-        manifests["corpus"].get("settings", {}).get("max_history", MAX_HISTORY),
+        max_history or manifests["corpus"].get("settings", {}).get("max_history", MAX_HISTORY),
     )
     trials, notes = gather(world, plan, progress)
     inputs = {name: run / name for name in _STAGES}
@@ -160,6 +164,7 @@ def evaluate_model(
     seed: int = 0,
     spread_users: int = SPREAD_USERS,
     order_requests: int = ORDER_REQUESTS,
+    max_history: int | None = None,
     device: str = "auto",
     memory: float | None = None,
     replace: bool = False,
@@ -185,6 +190,8 @@ def evaluate_model(
             bring what they reached; 0 leaves that out.
         order_requests: Test requests of each scenario that are asked again with their candidates
             in other orders; 0 leaves that out.
+        max_history: Items of a sequence at most, target included, instead of as many as in the
+            corpus; more reach the other evidence, a prompt spells out no more than in training.
         device: Where models compute (see `instructrec.backbones.load`).
         memory: About how many MiB a model may take beside its weights.
         replace: Whether a report that is there gives way.
@@ -203,13 +210,14 @@ def evaluate_model(
         seed,
         spread_users,
         order_requests,
+        max_history,
     )
     refuse_serving(Path(model))
     known = _tuned_here(Path(model))
     chosen, note = _model_protocol(model, known, protocol)
     data = Dataset(dataset)
     texts = annotations if annotations is not None else _texts(data, chosen, plan, progress)
-    world = World(data, chosen, Annotations.of(texts))
+    world = World(data, chosen, Annotations.of(texts), max_history or MAX_HISTORY)
     trials, notes = gather(world, plan, progress)
     with new_folder(
         out,

@@ -33,6 +33,7 @@ class Plan:
         spread_users: Validation requests on which templates are measured where the model does not
             bring what they reached; 0 leaves that out.
         order_requests: See `instructrec.evaluation.order.check_orders`.
+        max_history: Items of a sequence at most, target included; as in the corpus when none.
 
     Raises:
         UsageError: Two lists of candidates have one name, so that their rows would get mixed up.
@@ -45,6 +46,7 @@ class Plan:
     seed: int = 0
     spread_users: int = SPREAD_USERS
     order_requests: int = ORDER_REQUESTS
+    max_history: int | None = None
 
     def __post_init__(self) -> None:
         names = [source.name for source in self.candidates]
@@ -67,6 +69,7 @@ class Plan:
             "limit": self.limit,
             "spread_users": self.spread_users,
             "order_requests": self.order_requests,
+            "max_history": self.max_history,
         }
 
     def inputs(self) -> Iterator[tuple[str, Path]]:
