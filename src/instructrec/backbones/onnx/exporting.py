@@ -41,12 +41,12 @@ class _Graph:
     dimensions: dict[str, Any]
 
 
-_READ = dict.fromkeys(("ids", "mask"), {0: "prompts", 1: "length"})
+_READ = {name: {0: "prompts", 1: "length"} for name in ("ids", "mask")}
 
 
 def export_onnx(
     backbone: Backbone, folder: Path, int8: bool = True, progress: Progress | None = None
-) -> None:
+) -> Path:
     """Write a backbone as ONNX graphs with its configuration and tokenizer.
 
     Args:
@@ -55,6 +55,9 @@ def export_onnx(
         int8: Whether weights are held in eight bits and inputs of products are quantised as they
             come; float32 otherwise.
         progress: Told of each graph.
+
+    Returns:
+        The folder, which `backbones.load` reads.
 
     Raises:
         UsageError: The extra is not installed, or the model cannot be exported.
@@ -84,6 +87,7 @@ def export_onnx(
         files={name: sha256(folder / name) for name in sorted(files)},
     )
     write_json(folder / GRAPHS, made.model_dump(mode="json"))
+    return folder
 
 
 def _exportable(backbone: Backbone) -> Language:
@@ -94,7 +98,7 @@ def _exportable(backbone: Backbone) -> Language:
     biggest = sum(value.numel() for value in backbone.model.parameters()) * 4
     if biggest > _MOST:
         raise UsageError(
-            f"{backbone.name} has {biggest / 2**30:.1f} GiB of float32 weights; a graph holds 2 GiB",
+            f"{backbone.name} has {biggest / 2**30:.1f} GiB of float32 weights, a graph holds 2",
             "Export a smaller model, or serve this one in bfloat16",
         )
     if isinstance(backbone, CausalBackbone) and not backbone.can_share:
