@@ -69,13 +69,14 @@ def read_data(folder: Path, history: int, count: int) -> tuple[Catalogue, list[I
     return catalogue, asked
 
 
-def make_ranker(backbone: str, catalogue: Catalogue) -> Ranker:
+def make_ranker(backbone: str, catalogue: Catalogue, rule: str | None) -> Ranker:
     """A model folder's ranker, or one of random weights, by the rule ``sum``."""
     if backbone not in SHAPES:
         found = Ranker.load(backbone, catalogue)
-        return Ranker(found.backbone, catalogue, scoring=found.scoring)
+        scoring = found.scoring.model_copy(update={"rule": rule or found.scoring.rule})
+        return Ranker(found.backbone, catalogue, scoring=scoring)
     tokenizer = train_tokenizer([f" {title}" for title in catalogue.titles], vocab_size=8192)
-    return Ranker(create(backbone, tokenizer), catalogue, scoring=ScoringConfig(rule="sum"))
+    return Ranker(create(backbone, tokenizer), catalogue, scoring=ScoringConfig(rule=rule or "sum"))
 
 
 def milliseconds(work: Callable[[], Any]) -> tuple[float, Any]:
@@ -255,7 +256,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         told: dict[str, Any] = {"tree": measure_tree(titles, ranker)}
     else:
         catalogue, asked = read_data(Path(options.data), options.history, options.requests)
-        ranker = make_ranker(options.backbone, catalogue)
+        ranker = make_ranker(options.backbone, catalogue, options.rule)
         told = {"tree": measure_tree(ranker.titles, ranker)}
         told["searches"] = {name: search(ranker, asked, **how) for name, how in SEARCHES.items()}
         told["searches"][f"beam 20, {TOGETHER} together"] = together(ranker, asked)
@@ -266,6 +267,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         if options.every:
             told["rivals"]["every title scored"] = exhaust(ranker, asked[: options.every])
         _compare(told)
+        told["rule"] = ranker.scoring.rule
     told["backbone"] = Path(options.backbone).name
     told["threads"] = torch.get_num_threads()
     told["peak_mebibytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
@@ -283,7 +285,9 @@ def _compare(told: dict[str, Any]) -> None:
 
 def show(told: dict[str, Any]) -> None:
     """The table."""
-    print(f"{told['backbone']}, {told['threads']} threads, peak {told['peak_mebibytes']} MiB")
+    rule, threads = told.get("rule", "none"), told["threads"]
+    memory = told["peak_mebibytes"]
+    print(f"{told['backbone']}, rule {rule}, {threads} threads, peak {memory} MiB")
     print("tree: " + ", ".join(f"{name} {value}" for name, value in told["tree"].items()))
     columns = ("p50", "p95", "mean", "requests", "forwards", "tokens_read", "exact")
     columns = (*columns, "recall_of_best_10")
@@ -297,6 +301,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--data", help="a folder with items.parquet and interactions.parquet")
     parser.add_argument("--backbone", default="mini-causal", help="a size or a model folder")
+    parser.add_argument("--rule", help="instead of the model's own: sum, mean, pmi, constrained")
     parser.add_argument("--requests", type=int, default=50)
     parser.add_argument("--history", type=int, default=10, help="titles of a request's history")
     parser.add_argument("--rival", type=int, default=5, help="requests for generate")
