@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,10 @@ from instructrec.retrieval import encoder as encoders
 from instructrec.retrieval._sequence_batches import Batches, latest
 from instructrec.retrieval._sequence_net import SequenceNet
 from instructrec.retrieval._sequence_training import Updater, Validate
-from instructrec.retrieval._top import gather, top_rows
 from instructrec.retrieval._training import Trainer
 from instructrec.retrieval.dense import ItemVectors
 from instructrec.retrieval.encoder import Vectors
+from instructrec.retrieval.search import VectorSearch
 from instructrec.retrieval.settings import SequentialConfig
 from instructrec.training import Store
 
@@ -39,6 +39,8 @@ WEIGHTS = "sequential.safetensors"
 ITEMS = "items.parquet"
 ABOUT = "sequential.json"
 _CHUNK = 256
+_FLOATS = 2**24
+"""Floats of candidates' vectors that are held at once."""
 
 
 class Sequential:
@@ -72,6 +74,7 @@ class Sequential:
         self.net = net.eval()
         self.ids, self.texts, self.about = ids, texts, about
         self.vectors = _filled(ids + texts)
+        self._search = VectorSearch(catalogue, self.vectors)
 
     @classmethod
     def fit(
@@ -159,34 +162,22 @@ class Sequential:
 
     def score(self, instructions: Sequence[Instruction], candidates: Rows) -> Scores:
         """See `instructrec.protocols.Scorer.score`; logits, reads ``preference.history_ids``."""
+        wanted = self.requests(instructions)
         scores = np.empty(candidates.shape, dtype=np.float32)
-        width = candidates.shape[1]
-        for chunk, wanted in self._chunks(instructions):
-            rows = candidates[chunk]
-            if width * 4 > len(self.catalogue):
-                scores[chunk] = gather(wanted @ self.vectors.T, rows)
-                continue
+        step = max(_FLOATS // max(candidates.shape[1] * self.vectors.shape[1], 1), 1)
+        for start in range(0, len(candidates), step):
+            rows = candidates[start : start + step]
             items = self.vectors[np.maximum(rows, 0)]
-            logits = np.matmul(items, wanted[:, :, None])[:, :, 0]
-            scores[chunk] = np.where(rows < 0, np.float32("-inf"), logits)
+            # Summed in the same order wherever a candidate stands, so that equal vectors tie.
+            logits = np.einsum("ncd,nd->nc", items, wanted[start : start + step])
+            scores[start : start + step] = np.where(rows < 0, np.float32("-inf"), logits)
         return scores
 
     def retrieve(
         self, instructions: Sequence[Instruction], k: int, filters: Sequence[Filters] | None = None
     ) -> Rows:
         """See `instructrec.protocols.Retriever.retrieve`; nothing where no history is known."""
-        best = np.full((len(instructions), k), -1, dtype=np.int64)
-        for chunk, wanted in self._chunks(instructions):
-            allowed = None if filters is None else filters[chunk]
-            rows = top_rows(wanted @ self.vectors.T, k, self.catalogue, allowed)
-            best[chunk] = np.where(np.any(wanted, axis=1, keepdims=True), rows, -1)
-        return best
-
-    def _chunks(self, instructions: Sequence[Instruction]) -> Iterator[tuple[slice, Vectors]]:
-        """What requests ask for, so many at a time that memory stays small."""
-        for start in range(0, len(instructions), _CHUNK):
-            chunk = slice(start, min(start + _CHUNK, len(instructions)))
-            yield chunk, self.requests(instructions[chunk])
+        return self._search.top(self.requests(instructions), k, filters)
 
     def save(self, folder: Path) -> None:
         """Write weights, the items' vectors, which item and text each is of, and the settings."""
