@@ -69,6 +69,8 @@ class RunConfig(BaseModel):
     many as it has room for."""
     spread_users: int = Field(default=200, ge=0)
     """Validation requests on which the templates are compared."""
+    order_requests: int = Field(default=10, ge=0)
+    """Test requests of each scenario that are asked again with their candidates in other orders."""
     held_out_users: Path | None = None
     """A file of users that no choice (early stopping, templates, rule, weights) may look at."""
     corpus: dict[str, Any] = Field(default_factory=dict)
@@ -155,6 +157,7 @@ def stages_of(config: RunConfig, dataset: Stage, progress: Progress = SILENT) ->
         "scenarios": list(config.scenarios),
         "test_users": config.requests(),
         "spread_users": config.spread_users,
+        "order_requests": config.order_requests,
     }
     texts = {"annotations": config.annotations} if config.annotations else {}
     plan: list[tuple[str, Mapping[str, Any], Callable[..., None], tuple[str, ...]]] = [
@@ -311,6 +314,7 @@ def _report(config: RunConfig, target: Path, *, progress: Progress) -> None:
         limit=config.requests(),
         seed=config.seed,
         spread_users=config.spread_users,
+        order_requests=config.order_requests,
         replace=True,
         progress=progress,
     )

@@ -18,6 +18,7 @@ from instructrec.backbones.devices import device_named
 from instructrec.backbones.loading import _check_weights
 from instructrec.cli.app import run as run_cli
 from instructrec.errors import ModelError, UsageError
+from instructrec.evaluation.of_run import _tuned_here
 
 from .conftest import TITLES, foreign_tokenizer, plain_sum
 
@@ -157,6 +158,7 @@ def test_a_merged_adapter_is_saved_as_an_ordinary_checkpoint(
     assert run_cli(["models", "merge", str(folder), "--out", str(out)]) == 0
     assert not (out / "adapter_config.json").exists()
     assert np.array_equal(_sums(load(out)), _sums(load(folder)))
+    assert _tuned_here(out) is None  # evaluate may ask it under any protocol
     assert (out / "scoring.json").read_text() == '{"rule": "mean"}'
     assert run_cli(["models", "merge", str(out), "--out", str(tmp_path / "again")]) == 2
     assert not (tmp_path / "again").exists()

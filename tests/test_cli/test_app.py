@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +18,7 @@ from rich.console import Console
 
 from instructrec.cli import app as frame
 from instructrec.cli.progress import _Bars, _Lines
-from instructrec.errors import DataError, UsageError
+from instructrec.errors import DataError, InstructRecWarning, UsageError
 
 
 @pytest.fixture
@@ -48,6 +49,16 @@ def test_help_comes_at_once():
     start = time.perf_counter()
     subprocess.run([sys.executable, "-m", "instructrec", "--help"], capture_output=True, check=True)
     assert time.perf_counter() - start < 2.0  # .12 s on an idle machine
+
+
+def test_what_is_worth_knowing_is_one_line_and_the_answer_stays_apart(command, capsys):
+    def noting():
+        warnings.warn("memory ran out: going on", InstructRecWarning, stacklevel=1)
+        typer.echo("done")
+
+    assert command(noting) == 0
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("done\n", "instructrec: note: memory ran out: going on\n")
 
 
 def test_an_unknown_command_is_one_line_with_the_nearest_name(capfd):
