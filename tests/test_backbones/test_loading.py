@@ -116,7 +116,13 @@ def make_adapter(make_checkpoint: Make, tmp_path: Path) -> Callable[[str], tuple
         from peft import LoraConfig, get_peft_model
 
         base = load(make_checkpoint(kind))
-        layers = {"flan": ["q", "v", "wi_0"], "llama": ["q_proj", "v_proj"], "gpt2": ["c_attn"]}
+        layers = {
+            "flan": ["q", "v", "wi_0"],
+            "t5": ["q", "v", "wi"],
+            "mt5": ["q", "v"],
+            "llama": ["q_proj", "v_proj"],
+            "gpt2": ["c_attn"],
+        }
         config = LoraConfig(r=2, target_modules=layers[kind], fan_in_fan_out=kind == "gpt2")
         adapted = get_peft_model(base.model, config)
         with torch.random.fork_rng(), torch.no_grad():
@@ -134,7 +140,7 @@ def make_adapter(make_checkpoint: Make, tmp_path: Path) -> Callable[[str], tuple
     return make
 
 
-@pytest.mark.parametrize("kind", ["flan", "llama", "gpt2"])
+@pytest.mark.parametrize("kind", ["flan", "t5", "llama", "gpt2"])
 def test_a_merged_adapter_scores_as_the_unmerged_one_does(
     make_checkpoint: Make, make_adapter: Callable[[str], tuple[Path, Backbone]], kind: str
 ) -> None:
@@ -148,7 +154,7 @@ def test_a_merged_adapter_scores_as_the_unmerged_one_does(
     assert abs(_sums(merged) - _sums(load(make_checkpoint(kind)))).max() > 0.1
 
 
-@pytest.mark.parametrize("kind", ["flan", "llama"])
+@pytest.mark.parametrize("kind", ["flan", "t5", "mt5", "llama"])
 def test_a_merged_adapter_is_saved_as_an_ordinary_checkpoint(
     make_adapter: Callable[[str], tuple[Path, Backbone]], tmp_path: Path, kind: str
 ) -> None:

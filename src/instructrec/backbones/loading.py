@@ -187,6 +187,8 @@ def _merged(model: Any, source: str) -> Any:
     with warnings.catch_warnings():
         # An adapter of another model would else be read as one that changes nothing.
         warnings.filterwarnings("error", message="Found missing adapter keys")
+        # Said of heads that never were tied, such as Flan's.
+        warnings.filterwarnings("ignore", message="Input and output embeddings are no longer tied")
         return PeftModel.from_pretrained(model, source).merge_and_unload()
 
 
