@@ -39,7 +39,7 @@ def a_dataset(folder: Path, events: int = 5) -> Path:
 
 @pytest.fixture(autouse=True)
 def _without_minilm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("instructrec.retrieval.encoder.find_encoder", lambda: None)
+    monkeypatch.setattr("instructrec.retrieval.encoder.find_encoder", lambda *_: None)
 
 
 @pytest.fixture(scope="module")

@@ -32,13 +32,13 @@ class Notes:
 @pytest.fixture
 def with_encoder(monkeypatch: pytest.MonkeyPatch) -> WordEncoder:
     found = WordEncoder()
-    monkeypatch.setattr(encoder, "find_encoder", lambda: found)
+    monkeypatch.setattr(encoder, "find_encoder", lambda *_: found)
     return found
 
 
 @pytest.fixture
 def without_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoder, "find_encoder", lambda: None)
+    monkeypatch.setattr(encoder, "find_encoder", lambda *_: None)
 
 
 def fitted(folder: Path, progress=None, reuse=None, shop=SHOP, kinds=None) -> Path:
@@ -66,7 +66,8 @@ def test_every_retriever_has_a_sub_folder_and_is_loaded_by_name(with_encoder, tm
         "sequential",
     ]
     found = load_retrievers(folder, a_catalogue())
-    assert tuple(found) == NAMES
+    # The tower learns from instructions, which there are none of.
+    assert tuple(found) == NAMES[:-1]
     assert all(retriever.name == name for name, retriever in found.items())
 
 
@@ -109,7 +110,7 @@ def test_where_minilm_has_gone_likeness_stays_and_dense_match_goes(
     with_encoder, tmp_path, monkeypatch
 ):
     folder = fitted(tmp_path / "retrievers")
-    monkeypatch.setattr(encoder, "find_encoder", lambda: None)
+    monkeypatch.setattr(encoder, "find_encoder", lambda *_: None)
     notes = Notes()
     found = load_retrievers(folder, a_catalogue(), progress=notes)
     assert "dense" not in found

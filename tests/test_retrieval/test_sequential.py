@@ -370,7 +370,7 @@ def test_a_budget_is_turned_into_steps_once(tmp_path: Path, monkeypatch) -> None
 
 def test_a_changed_catalogue_is_loaded_by_item_id(tmp_path: Path, monkeypatch, learned) -> None:
     reader = WordEncoder()
-    monkeypatch.setattr(encoders, "find_encoder", lambda: reader)
+    monkeypatch.setattr(encoders, "find_encoder", lambda *_: reader)
     learned.save(tmp_path)
     same = Sequential.load(tmp_path, a_catalogue())
     asked = [somebody_with("red0", "green1")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,15 @@ import torch
 from encoder_worlds import write_encoder
 
 from instructrec.data.catalogue import Catalogue
+from instructrec.data.sequences import Sequences
+from instructrec.data.splits import Targets
 from instructrec.errors import DataError, FolderError
 from instructrec.folders import new_folder, read_json
 from instructrec.instructions.corpus import CORPUS_SCHEMA, Corpus
 from instructrec.instructions.schema import Instruction, Intention, IntentionKind
 from instructrec.protocols import Condition, Filters
+from instructrec.retrieval import KIND, fit_retrievers, load_retrievers
+from instructrec.retrieval._kinds import CannotFitError, Material
 from instructrec.retrieval._tower_pairs import PairBatches, Pairs, gather_pairs
 from instructrec.retrieval._tower_training import Updater
 from instructrec.retrieval.dense import Dense
@@ -291,3 +296,59 @@ def test_the_loss_is_that_of_a_loop_over_pairs_and_their_negatives(encoder):
         line = logits[said, [target, *others]]
         losses.append(np.log(np.exp(line).sum()) - line[0])
     assert updater.loss(examples).item() == pytest.approx(np.mean(losses), abs=1e-4)
+
+
+def some_sequences(catalogue: Catalogue) -> Sequences:
+    rows = [(user, item) for user in ("u1", "u2") for item in catalogue.item_ids[:3]]
+    return Sequences.of(pl.DataFrame(rows, schema=["user_id", "item_id"], orient="row"), catalogue)
+
+
+def retrievers(folder: Path, encoder: Path, corpus: Corpus | None, reuse: Path | None = None):
+    catalogue = a_catalogue()
+    targets = None
+    if reuse is None:
+        rows = catalogue.rows(["i00"])
+        targets = Targets(["u1"], rows, np.array([3]), [catalogue.rows(["i01"])], [rows])
+    notes = Notes()
+    with new_folder(folder, KIND, command="test") as draft:
+        material = Material(
+            catalogue,
+            some_sequences(catalogue),
+            draft.path,
+            targets,
+            progress=notes,
+            reuse=reuse,
+            corpus=None if corpus is None else corpus.folder,
+            encoder=str(encoder),
+            tower=CONFIG,
+        )
+        fit_retrievers(material, ["dense", "tower"])
+    return notes.notes
+
+
+def test_a_folder_of_retrievers_has_a_tower_beside_the_encoder_that_was_chosen(
+    encoder, corpus, folder, tmp_path
+):
+    chosen = tmp_path / "chosen"
+    shutil.copytree(encoder.folder, chosen)
+    retrievers(tmp_path / "retrievers", chosen, corpus)
+    retrievers(tmp_path / "serving", chosen, None, tmp_path / "retrievers")
+    catalogue = a_catalogue()
+    requests = [asking("my son for")]
+    expected = load_tower(folder, catalogue).retriever(catalogue).retrieve(requests, 5)
+    for name in ("retrievers", "serving"):
+        found = load_retrievers(tmp_path / name, catalogue)
+        assert {"dense", "similar", "tower"} <= set(found)
+        assert np.array_equal(found["tower"].retrieve(requests, 5), expected)
+        plain = Dense(catalogue, ItemVectors.fit(catalogue, encoder), encoder)
+        assert np.array_equal(found["dense"].retrieve(requests, 5), plain.retrieve(requests, 5))
+    chosen.rename(tmp_path / "gone")
+    notes = Notes()
+    left = load_retrievers(tmp_path / "retrievers", catalogue, progress=notes)
+    assert "dense" not in left and {"similar", "tower"} <= set(left)
+    assert any("there is no text encoder" in note for note in notes.notes)
+
+
+def test_without_a_corpus_there_is_no_tower(encoder, tmp_path):
+    with pytest.raises(CannotFitError, match="--corpus"):
+        retrievers(tmp_path / "retrievers", encoder.folder, None)

@@ -32,10 +32,21 @@ def fit(
     kinds: Annotated[
         str | None,
         typer.Option(
-            help="Which, with commas: popularity, neighbours, lexical, dense, sequential; all "
-            "that can be made here when left out."
+            help="Which, with commas: popularity, neighbours, lexical, dense, sequential, tower; "
+            "all that can be made here when left out, tower only with --corpus."
         ),
     ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="The text encoder: minilm (default), or a folder or hub name in the layout of "
+            "sentence-transformers.",
+            metavar="NAME|FOLDER",
+        ),
+    ] = None,
+    ann_from: Annotated[
+        int, typer.Option(min=0, help="Catalogues of more items get an index over their vectors.")
+    ] = 1_000_000,
     protocol: Annotated[
         str | None,
         typer.Option(help="Whose training rows are learnt from: leave-one-out (default), …"),
@@ -67,6 +78,14 @@ def fit(
         str | None, typer.Option(help="Time for its training, at most: 10m, 90s.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seeds everything.")] = 0,
+    tower_settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tower",
+            help="A setting of TowerConfig, such as steps=300 or budget=600; may be repeated.",
+            metavar="NAME=VALUE",
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -106,7 +125,7 @@ def fit(
     from instructrec.folders import read_manifest
     from instructrec.retrieval import KIND
     from instructrec.retrieval.making import make_retrievers
-    from instructrec.retrieval.settings import SequentialConfig
+    from instructrec.retrieval.settings import SequentialConfig, TowerConfig
 
     wanted = Protocol.parse(protocol or Protocol.LEAVE_ONE_OUT)
     if refit is not None:
@@ -119,6 +138,11 @@ def fit(
         sequential=settled(SequentialConfig, **chosen),
         held_out=users_of(held_out_users) if held_out_users is not None else (),
         corpus=corpus,
+        tower=settled(
+            TowerConfig, **{"seed": seed, **dict(_pair(text) for text in tower_settings or ())}
+        ),
+        encoder=encoder,
+        ann_from=ann_from,
         reuse=refit,
         refit=refit is not None,
         replace=replace,
@@ -129,6 +153,7 @@ def fit(
         "kinds": list(written),
         "protocol": None if serving else wanted.value,
         "sequential": _sequential(out) if "sequential" in written else None,
+        "tower": _tower(out) if "tower" in written else None,
     }
     emit(told, _view(told), as_json=json)
 
@@ -156,6 +181,15 @@ def _sequential(folder: Path) -> dict[str, Any]:
     return {name: about[name] for name in ("plan", "curve", "validations", "best_step")}
 
 
+def _tower(folder: Path) -> dict[str, Any]:
+    """Whether tuning the encoder has helped, and how much."""
+    from instructrec.folders import read_json
+    from instructrec.retrieval.tower import ABOUT
+
+    about = read_json(folder / "tower" / ABOUT)
+    return {name: about[name] for name in ("kept", "NDCG", "difference", "pairs", "best_step")}
+
+
 def _view(told: dict[str, Any]) -> str:
     lines = [f"{told['retrievers']}: {', '.join(told['kinds'])}"]
     if told["sequential"] is not None:
@@ -164,5 +198,12 @@ def _view(told: dict[str, Any]) -> str:
         lines.append(
             f"sequential: {plan['stop']:,} steps planned, the weights of step {best:,}, "
             f"last training loss {loss:.4f}"
+        )
+    if told["tower"] is not None:
+        reached, gap = told["tower"]["NDCG"], told["tower"]["difference"]
+        kept = "kept" if told["tower"]["kept"] else "not kept: that may be chance"
+        lines.append(
+            f"tower: validation NDCG {reached['untuned']:.4f} untuned, {reached['tuned']:.4f} "
+            f"tuned ({gap['low']:+.4f} to {gap['high']:+.4f}), {kept}"
         )
     return "\n".join(lines)

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 KIND = "retrievers"
 """The kind of folder, with one sub-folder a retriever."""
 KINDS = ("popularity", "neighbours", "lexical", "dense", "sequential")
-"""What is fitted when nothing else is asked for."""
+"""What is fitted when nothing else is asked for; beside `LEARNT_FROM_WORDS` with a corpus."""
+LEARNT_FROM_WORDS = ("tower",)
+"""What learns from instructions."""
 NAMES = (
     "popularity",
     "neighbours",
@@ -27,9 +29,10 @@ NAMES = (
     "similar",
     "nearest",
     "sequential",
+    "tower",
 )
 """What `load_retrievers` may give; ``dense``, ``similar`` and ``nearest`` need a text encoder's
-vectors."""
+vectors, and ``tower`` is there only where tuning its encoder has helped."""
 
 
 def fit_retrievers(material: Material, kinds: Sequence[str] | None = None) -> tuple[str, ...]:
@@ -40,7 +43,8 @@ def fit_retrievers(material: Material, kinds: Sequence[str] | None = None) -> tu
 
     Args:
         material: What they are fitted on and where they are written.
-        kinds: Which; all of `KINDS` that can be made here when left out.
+        kinds: Which; when left out all of `KINDS` that can be made here, and those of
+            `LEARNT_FROM_WORDS` where there is a corpus.
 
     Returns:
         The sub-folders written.
@@ -53,7 +57,8 @@ def fit_retrievers(material: Material, kinds: Sequence[str] | None = None) -> tu
 
     check_kinds(kinds or ())
     written = []
-    for kind in KINDS if kinds is None else [name for name in FITTERS if name in kinds]:
+    usual = (*KINDS, *(LEARNT_FROM_WORDS if material.corpus is not None else ()))
+    for kind in usual if kinds is None else [name for name in FITTERS if name in kinds]:
         try:
             FITTERS[kind](material)
             written.append(kind)

@@ -16,7 +16,8 @@ from instructrec.hashing import stable_hash
 from instructrec.protocols import SILENT, Progress
 from instructrec.retrieval import KIND, check_kinds, fit_retrievers
 from instructrec.retrieval._kinds import Material
-from instructrec.retrieval.settings import SequentialConfig
+from instructrec.retrieval.ann import ANN_FROM
+from instructrec.retrieval.settings import SequentialConfig, TowerConfig
 
 
 def make_retrievers(
@@ -28,6 +29,9 @@ def make_retrievers(
     sequential: SequentialConfig | None = None,
     held_out: Collection[str] = (),
     corpus: Path | None = None,
+    tower: TowerConfig | None = None,
+    encoder: str | None = None,
+    ann_from: int = ANN_FROM,
     reuse: Path | None = None,
     refit: bool = False,
     command: str = "instructrec retrievers fit",
@@ -46,6 +50,9 @@ def make_retrievers(
         sequential: Settings of the sequential retriever.
         held_out: Users whose validation targets no choice may look at.
         corpus: A corpus folder, for kinds that learn from instructions.
+        tower: Settings of the tuned encoder.
+        encoder: The text encoder: a folder or a name of the hub; minilm when left out.
+        ann_from: Catalogues of more items get an index over their vectors.
         reuse: See `instructrec.retrieval._kinds.Material`.
         refit: Learn from training and validation rows, all that comes before a test item, and
             choose nothing: what ``reuse`` has chosen holds.
@@ -67,7 +74,7 @@ def make_retrievers(
     check_kinds(kinds or ())
     if corpus is not None:
         read_manifest(corpus, "corpus")
-    config = sequential or SequentialConfig()
+    config, learnt = sequential or SequentialConfig(), tower or TowerConfig()
     facts: dict[str, Any] = {"protocol": protocol.value} if protocol else {"serving": True}
     if refit:
         facts["refit"] = True
@@ -75,8 +82,11 @@ def make_retrievers(
     settings = {
         **facts,
         "kinds": None if kinds is None else sorted(kinds),
-        "dense": find_encoder() is not None,
+        "dense": find_encoder(encoder) is not None,
+        "encoder": encoder,
+        "ann_from": ann_from,
         "sequential": config.model_dump(),
+        "tower": None if corpus is None else learnt.model_dump(),
         "held_out": {"users": len(held), "hash": stable_hash(*held)},
     }
     with new_folder(
@@ -104,6 +114,9 @@ def make_retrievers(
             reuse,
             corpus,
             frozenset(held),
+            encoder,
+            learnt,
+            ann_from,
         )
         written = fit_retrievers(material, kinds)
         draft.facts |= {**facts, "retrievers": list(written)}
