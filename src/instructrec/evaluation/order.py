@@ -107,4 +107,5 @@ def kendall(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.f
     lines = np.take_along_axis(places, first, axis=1)
     against = [int(np.triu(line[:, None] > line[None, :]).sum()) for line in lines]
     pairs = first.shape[1] * (first.shape[1] - 1) / 2
-    return 1 - 2 * np.array(against, dtype=np.float64) / pairs
+    found: NDArray[np.float64] = 1 - 2 * np.array(against, dtype=np.float64) / pairs
+    return found
