@@ -13,6 +13,7 @@ from instructrec.cli.app import run
 from instructrec.data.dataset import Dataset, Tables, write_tables
 from instructrec.folders import new_folder, read_json, read_manifest
 from instructrec.retrieval import load_retrievers
+from instructrec.retrieval._sequence_training import Updater
 
 QUICK = ("--set", "dimensions=8", "--epochs", "1")
 
@@ -72,6 +73,31 @@ def test_for_serving_all_rows_are_learnt_and_nothing_is_chosen(dataset, tmp_path
     assert "no dense retriever: minilm is not on this machine" in capsys.readouterr().err
     assert read_manifest(out)["serving"] is True
     assert read_json(out / "sequential" / "sequential.json")["validations"] == []
+
+
+def test_a_fit_that_was_stopped_goes_on_to_the_same_bytes(dataset, tmp_path, capsys, monkeypatch):
+    line = ["retrievers", "fit", str(dataset), "--kinds", "sequential", "--set", "dimensions=8"]
+    line += ["--set", "batch=8", "--set", "patience=9", "--epochs", "3", "--out"]
+    assert run([*line, str(tmp_path / "whole")]) == 0
+    update, done = Updater.update, []
+
+    def stopped(self, pieces, step, rate):
+        if len(done) == 9:
+            raise KeyboardInterrupt
+        done.append(step)
+        return update(self, pieces, step, rate)
+
+    monkeypatch.setattr(Updater, "update", stopped)
+    out = tmp_path / "found"
+    assert run([*line, str(out)]) == 130
+    assert "run the same command again to go on" in capsys.readouterr().err
+    assert not out.exists()
+    done.append(-1)
+    assert run([*line, str(out)]) == 0
+    assert len(done) < 12 + 9
+    for name in ("sequential.safetensors", "sequential.json", "items.parquet"):
+        one, two = (folder / "sequential" / name for folder in (tmp_path / "whole", out))
+        assert one.read_bytes() == two.read_bytes()
 
 
 def test_a_refit_learns_validation_rows_too_and_stops_where_the_first_was_best(
