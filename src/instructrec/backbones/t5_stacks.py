@@ -50,8 +50,10 @@ def encode(stack: Any, ids: Tensor, mask: Tensor) -> Tensor:
     for block in stack.block:
         attention = block.layer[0].SelfAttention
         normed = _norm(block.layer[0].layer_norm, hidden)
-        parts = [_heads(attention, part(normed)) for part in _projections(attention)]
-        hidden = hidden + attention.o(_attend(*parts, bias))
+        queries, keys, values = (
+            _heads(attention, part(normed)) for part in _projections(attention)
+        )
+        hidden = hidden + attention.o(_attend(queries, keys, values, bias))
         hidden = hidden + _feed_forward(block.layer[-1], hidden)
     return _norm(stack.final_layer_norm, hidden)
 
@@ -103,8 +105,9 @@ def _along(attention: Any, parts: list[Tensor], places: Tensor, bias: Tensor) ->
     """(lines · longest, inner width) what nodes see of their lines."""
     length = places.shape[1]
     rows = [part.index_select(0, places.flatten()) for part in parts]
-    heads = [_heads(attention, part.unflatten(0, places.shape)) for part in rows]
-    return _attend(*heads, bias[:, :, :length, :length].contiguous()).flatten(0, 1)
+    queries, keys, values = (_heads(attention, part.view(*places.shape, -1)) for part in rows)
+    seen = _attend(queries, keys, values, bias[:, :, :length, :length].contiguous())
+    return seen.flatten(0, 1)
 
 
 def padding(mask: Tensor, dtype: torch.dtype) -> Tensor:
@@ -126,7 +129,7 @@ def _projections(attention: Any) -> tuple[Any, Any, Any]:
 
 def _heads(attention: Any, states: Tensor) -> Tensor:
     """(rows, tokens, inner width) as (rows, heads, tokens, head width)."""
-    apart = states.unflatten(-1, (attention.n_heads, attention.key_value_proj_dim))
+    apart = states.view(*states.shape[:-1], attention.n_heads, attention.key_value_proj_dim)
     return apart.transpose(-2, -3)
 
 
