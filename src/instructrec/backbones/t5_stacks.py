@@ -90,10 +90,9 @@ def decode(
         attention = block.layer[0].SelfAttention
         normed = _norm(block.layer[0].layer_norm, hidden)
         parts = [part(normed).flatten(0, 1) for part in _projections(attention)]
-        seen = [_along(attention, parts, group, bias) for group in lines.groups]
-        hidden = hidden + attention.o(
-            torch.cat(seen).index_select(0, lines.at).unflatten(0, tokens.shape)
-        )
+        along = torch.cat([_along(attention, parts, group, bias) for group in lines.groups])
+        seen = along.index_select(0, lines.at).view(*tokens.shape, -1)
+        hidden = hidden + attention.o(seen)
         crossing = block.layer[1].EncDecAttention
         queries = _heads(crossing, crossing.q(_norm(block.layer[1].layer_norm, hidden)))
         hidden = hidden + crossing.o(_attend(queries, keys, values, cross_mask))
