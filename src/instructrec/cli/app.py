@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("instructrec.cli.evaluate", "Measure a run or a model beside its rivals."),
     "rank": ("instructrec.cli.rank", "Rank titles by the likelihood a model gives them."),
     "models": ("instructrec.cli.models", "List, pull and verify public pretrained models."),
+    "export": ("instructrec.cli.export", "Turn a model into ONNX graphs, for fast processors."),
     "doctor": (
         "instructrec.cli.doctor",
         "Say what is installed, what is missing and the cure.",

@@ -20,9 +20,9 @@ def body_of(model: Any, int8: bool) -> Any:
     for parent in list(body.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.Linear):
-                setattr(parent, name, Projection(child.weight, child.bias))
+                setattr(parent, name, Projection(child.weight, child.bias, by_row=int8))
             elif type(child).__name__ == "Conv1D":
-                setattr(parent, name, Projection(child.weight.t(), child.bias))
+                setattr(parent, name, Projection(child.weight.t(), child.bias, by_row=int8))
             elif child is embeddings and type(child) is nn.Embedding:
                 setattr(parent, name, Embedding(child.weight, int8))
     return body

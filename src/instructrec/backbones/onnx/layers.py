@@ -18,16 +18,23 @@ class Projection(nn.Module):
     Args:
         weight: (outputs, inputs), as torch's linear layers have it.
         bias: (outputs,)
+        by_row: Whether every row of states is brought to the range from -1 to 1 first, so that
+            quantising all of them by one scale loses no more than by a scale for each row.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None = None, by_row: bool = False) -> None:
         super().__init__()
+        self.by_row = by_row
         self.matrix = fixed(weight.detach().float().t().contiguous())
         self.bias = None if bias is None else fixed(bias.detach().float())
 
     def forward(self, states: Tensor) -> Tensor:
         """(…, outputs)"""
-        found = states @ self.matrix
+        if self.by_row:
+            most = states.abs().amax(dim=-1, keepdim=True).clamp(min=1e-20)
+            found = ((states / most) @ self.matrix) * most
+        else:
+            found = states @ self.matrix
         return found if self.bias is None else found + self.bias
 
 

@@ -35,10 +35,10 @@ class T5Read(nn.Module):
         stack = model.encoder
         self.embed = Embedding(stack.embed_tokens.weight, int8)
         self.bias = _Distances(stack.block[0].layer[0].SelfAttention, both_ways=True)
-        self.blocks = nn.ModuleList(_EncoderBlock(block) for block in stack.block)
+        self.blocks = nn.ModuleList(_EncoderBlock(block, int8) for block in stack.block)
         self.norm = _Norm(stack.final_layer_norm)
         crossing = [block.layer[1].EncDecAttention for block in model.decoder.block]
-        self.cross = nn.ModuleList(_Heads(part, (part.k, part.v)) for part in crossing)
+        self.cross = nn.ModuleList(_Heads(part, (part.k, part.v), int8) for part in crossing)
 
     def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         """Keys and values of each decoder layer in turn, (prompts, heads, tokens, head width).
@@ -63,7 +63,7 @@ class T5Follow(nn.Module):
         stack = model.decoder
         self.embed = Embedding(stack.embed_tokens.weight, int8)
         self.bias = _Distances(stack.block[0].layer[0].SelfAttention, both_ways=False)
-        self.blocks = nn.ModuleList(_DecoderBlock(block) for block in stack.block)
+        self.blocks = nn.ModuleList(_DecoderBlock(block, int8) for block in stack.block)
         self.norm = _Norm(stack.final_layer_norm)
 
     def forward(
@@ -118,11 +118,11 @@ class _Distances(nn.Module):
 class _Heads(nn.Module):
     """Several projections of the same states by one matrix, then apart and by head."""
 
-    def __init__(self, attention: Any, parts: tuple[Any, ...]) -> None:
+    def __init__(self, attention: Any, parts: tuple[Any, ...], int8: bool) -> None:
         super().__init__()
         self.heads, self.width = int(attention.n_heads), int(attention.key_value_proj_dim)
         self.count = len(parts)
-        self.project = Projection(torch.cat([part.weight for part in parts]))
+        self.project = Projection(torch.cat([part.weight for part in parts]), by_row=int8)
 
     def forward(self, states: Tensor) -> tuple[Tensor, ...]:
         """Of (rows, tokens, width) each part as (rows, heads, tokens, head width)."""
@@ -135,13 +135,13 @@ class _Heads(nn.Module):
 
 
 class _EncoderBlock(nn.Module):
-    def __init__(self, block: Any) -> None:
+    def __init__(self, block: Any, int8: bool) -> None:
         super().__init__()
         attention = block.layer[0].SelfAttention
         self.norm = _Norm(block.layer[0].layer_norm)
-        self.heads = _Heads(attention, (attention.q, attention.k, attention.v))
-        self.out = Projection(attention.o.weight)
-        self.feed_forward = _FeedForward(block.layer[-1])
+        self.heads = _Heads(attention, (attention.q, attention.k, attention.v), int8)
+        self.out = Projection(attention.o.weight, by_row=int8)
+        self.feed_forward = _FeedForward(block.layer[-1], int8)
 
     def forward(self, hidden: Tensor, bias: Tensor) -> Tensor:
         seen = attend(*self.heads(self.norm(hidden)), bias)
@@ -151,16 +151,16 @@ class _EncoderBlock(nn.Module):
 
 
 class _DecoderBlock(nn.Module):
-    def __init__(self, block: Any) -> None:
+    def __init__(self, block: Any, int8: bool) -> None:
         super().__init__()
         attention, crossing = block.layer[0].SelfAttention, block.layer[1].EncDecAttention
         self.norm = _Norm(block.layer[0].layer_norm)
-        self.heads = _Heads(attention, (attention.q, attention.k, attention.v))
-        self.out = Projection(attention.o.weight)
+        self.heads = _Heads(attention, (attention.q, attention.k, attention.v), int8)
+        self.out = Projection(attention.o.weight, by_row=int8)
         self.cross_norm = _Norm(block.layer[1].layer_norm)
-        self.cross_queries = _Heads(crossing, (crossing.q,))
-        self.cross_out = Projection(crossing.o.weight)
-        self.feed_forward = _FeedForward(block.layer[-1])
+        self.cross_queries = _Heads(crossing, (crossing.q,), int8)
+        self.cross_out = Projection(crossing.o.weight, by_row=int8)
+        self.feed_forward = _FeedForward(block.layer[-1], int8)
 
     def forward(
         self,
@@ -192,14 +192,14 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tenso
 
 
 class _FeedForward(nn.Module):
-    def __init__(self, layer: Any) -> None:
+    def __init__(self, layer: Any, int8: bool) -> None:
         super().__init__()
         dense = layer.DenseReluDense
         self.gated = hasattr(dense, "wi_0")
         inner = [dense.wi_0.weight, dense.wi_1.weight] if self.gated else [dense.wi.weight]
         self.norm = _Norm(layer.layer_norm)
-        self.wi = Projection(torch.cat(inner))
-        self.wo = Projection(dense.wo.weight)
+        self.wi = Projection(torch.cat(inner), by_row=int8)
+        self.wo = Projection(dense.wo.weight, by_row=int8)
         self.act = dense.act
 
     def forward(self, hidden: Tensor) -> Tensor:
