@@ -215,7 +215,7 @@ def test_a_killed_training_goes_on_and_gives_the_same_bytes(encoder, corpus, fol
 
 
 def test_a_tower_is_taken_over_without_learning_again(folder, tmp_path):
-    assert copy_tower(folder, tmp_path / "tower", a_catalogue(), Notes())
+    assert copy_tower(folder, tmp_path / "tower", a_catalogue())
     assert folder_bytes(tmp_path / "tower") == folder_bytes(folder)
     with pytest.raises(FolderError, match=r"tower\.json is missing"):
         load_tower(tmp_path, a_catalogue())

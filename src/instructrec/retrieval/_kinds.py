@@ -174,7 +174,13 @@ def _fit_tower(material: Material) -> None:
         return
     known = material.reuse / "tower" if material.reuse else folder
     if material.validation is None and (known / ABOUT).is_file():
-        copy_tower(known, folder, material.catalogue, material.progress)
+        copy_tower(
+            known,
+            folder,
+            material.catalogue,
+            ann_from=material.ann_from,
+            progress=material.progress,
+        )
         return
     if material.corpus is None:
         raise CannotFitError(
@@ -194,6 +200,7 @@ def _fit_tower(material: Material) -> None:
             state,
             config=material.tower,
             held_out=material.held_out,
+            ann_from=material.ann_from,
             progress=material.progress,
         )
     except DataError as reason:

@@ -21,6 +21,7 @@ from instructrec.protocols import SILENT, Progress, Rows
 from instructrec.retrieval._tower_pairs import Pairs, gather_pairs
 from instructrec.retrieval._tower_training import Updater
 from instructrec.retrieval._training import METRIC, Trainer
+from instructrec.retrieval.ann import ANN_FROM
 from instructrec.retrieval.dense import Dense
 from instructrec.retrieval.encoder import SentenceEncoder, Vectors
 from instructrec.retrieval.settings import TowerConfig
@@ -65,6 +66,7 @@ def fit_tower(
     *,
     config: TowerConfig | None = None,
     held_out: Collection[str] = (),
+    ann_from: int = ANN_FROM,
     saves: SavePoints = EVERY_MINUTE,
     progress: Progress = SILENT,
 ) -> bool:
@@ -83,6 +85,7 @@ def fit_tower(
         state: Where an unfinished training is kept; removed by the caller.
         config: See `TowerConfig`.
         held_out: Users whose validation rows no choice may look at.
+        ann_from: Catalogues of more items get an index over their vectors.
         saves: When the state is saved.
         progress: Told how far it is.
 
@@ -122,7 +125,7 @@ def fit_tower(
     about |= {"encoder": encoder.name, "latin_only": latin_only}
     about |= _compare(validation, items.vectors, untuned.vectors, reader, encoder)
     if about["kept"]:
-        items.save(folder, catalogue, progress=progress)
+        items.save(folder, catalogue, ann_from=ann_from, progress=progress)
     else:
         shutil.rmtree(folder / ENCODER)
         progress.note("tuning the encoder did not help surely: the untuned one stays")
@@ -228,8 +231,22 @@ def load_encoder(folder: Path, *, latin_only: bool) -> SentenceEncoder:
     return SentenceEncoder(folder / ENCODER, NAME, latin_only=latin_only)
 
 
-def copy_tower(source: Path, folder: Path, catalogue: Catalogue, progress: Progress) -> bool:
+def copy_tower(
+    source: Path,
+    folder: Path,
+    catalogue: Catalogue,
+    *,
+    ann_from: int = ANN_FROM,
+    progress: Progress = SILENT,
+) -> bool:
     """Take a tuned encoder over from another folder and read the items with it.
+
+    Args:
+        source: A folder that `fit_tower` wrote.
+        folder: Where to write.
+        catalogue: The items.
+        ann_from: See `fit_tower`.
+        progress: Told how far it is.
 
     Returns:
         Whether there was one.
@@ -239,9 +256,8 @@ def copy_tower(source: Path, folder: Path, catalogue: Catalogue, progress: Progr
     if about["kept"]:
         shutil.copytree(source / ENCODER, folder / ENCODER, dirs_exist_ok=True)
         reader = load_encoder(folder, latin_only=about["latin_only"])
-        ItemVectors.fit(catalogue, reader, progress, source).save(
-            folder, catalogue, progress=progress
-        )
+        items = ItemVectors.fit(catalogue, reader, progress, source)
+        items.save(folder, catalogue, ann_from=ann_from, progress=progress)
     write_json(folder / ABOUT, about)
     return bool(about["kept"])
 
