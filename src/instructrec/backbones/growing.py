@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Protocol
 
 import torch
@@ -61,14 +62,10 @@ class CausalGrowth:
     """Below a causal model's prompts: one cache for prompt and nodes, seen through a mask."""
 
     def __init__(self, model: Any, memory: CausalMemory) -> None:
-        from transformers import DynamicCache
-
         self.last = memory.last
         self._model = model
         self._lengths = memory.lengths
-        self._cache = DynamicCache()
-        for index, (keys, values) in enumerate(memory.layers):
-            self._cache.update(keys, values, index)
+        self._cache = _roomy_cache(memory.layers)
         places = torch.arange(memory.layers[0][0].shape[2], device=self.last.device)
         self._prompt = places < memory.lengths[:, None]
 
@@ -93,6 +90,53 @@ class CausalGrowth:
         self.last, self._prompt = self.last[rows], self._prompt[rows]
         self._lengths = self._lengths[rows]
         self._cache.batch_select_indices(rows)
+
+
+def _roomy_cache(layers: Sequence[tuple[Tensor, Tensor]]) -> Any:
+    """transformers' cache with room to grow, so that new keys do not move those that are there."""
+    from transformers import DynamicCache
+
+    found = DynamicCache()
+    found.layers = [_roomy_layer()(keys, values) for keys, values in layers]
+    return found
+
+
+@cache
+def _roomy_layer() -> Any:
+    from transformers.cache_utils import DynamicLayer
+
+    class RoomyLayer(DynamicLayer):  # type: ignore[misc]
+        def __init__(self, keys: Tensor, values: Tensor) -> None:
+            super().__init__()
+            self.lazy_initialization(keys, values)
+            self.keys, self.values = keys, values
+            self.room = (keys, values)
+
+        def update(
+            self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any
+        ) -> tuple[Tensor, Tensor]:
+            old = self.keys.shape[2]
+            new = old + key_states.shape[2]
+            if new > self.room[0].shape[2]:
+                self.room = (_moved(self.keys, new), _moved(self.values, new))
+            for room, states in zip(self.room, (key_states, value_states), strict=True):
+                room[:, :, old:new] = states
+            self.keys, self.values = (room[:, :, :new] for room in self.room)
+            return self.keys, self.values
+
+        def batch_select_indices(self, indices: Tensor) -> None:
+            self.keys, self.values = self.keys[indices], self.values[indices]
+            self.room = (self.keys, self.values)
+
+    return RoomyLayer
+
+
+def _moved(states: Tensor, least: int) -> Tensor:
+    """Keys or values in a buffer with room for ``least`` tokens and as many again."""
+    rows, heads, tokens, width = states.shape
+    room = states.new_empty((rows, heads, 2 * least, width))
+    room[:, :, :tokens] = states
+    return room
 
 
 class Seq2SeqGrowth:
