@@ -101,7 +101,7 @@ class CausalBackbone(Language):
     def read(self, prompts: Sequence[Sequence[int]]) -> CausalMemory | UnsharedMemory:
         """See `likelihoods.TreeReader`."""
         longest = max(map(len, prompts)) + MAX_CANDIDATE_TOKENS
-        window = _window(self.model.config)
+        window = window_of(self.model.config)
         if not self.can_share or (window is not None and longest > window):
             return read_unshared(self._states, prompts, self.limits.prompt_tokens)
         return self._read(prompts)
@@ -199,7 +199,7 @@ class CausalBackbone(Language):
         return int(self.tokenizer.eos_token_id if pad_id is None else pad_id)
 
 
-def _window(config: Any) -> int | None:
+def window_of(config: Any) -> int | None:
     """How far back a model of sliding attention sees, None where it sees everything."""
     config = config.get_text_config()
     layers = getattr(config, "layer_types", None)

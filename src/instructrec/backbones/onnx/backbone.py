@@ -13,6 +13,8 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from instructrec.backbones.base import MAX_CANDIDATE_TOKENS
+from instructrec.backbones.causal import window_of
 from instructrec.backbones.common import Language, pad
 from instructrec.backbones.likelihoods import TreeInput
 from instructrec.backbones.onnx.graphs import GRAPHS, Graphs, needs
@@ -92,6 +94,11 @@ class OnnxBackbone(Language):
             for file in self.graphs.files
             if file.endswith(".onnx")
         }
+
+    def _room(self, max_tokens: int) -> int:
+        window = window_of(self.model.config) if self.family == "causal" else None
+        room = super()._room(max_tokens)
+        return room if window is None else min(room, window - MAX_CANDIDATE_TOKENS)
 
     def read(self, prompts: Sequence[Sequence[int]]) -> OnnxMemory:
         """See `likelihoods.TreeReader`."""

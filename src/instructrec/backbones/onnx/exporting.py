@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from instructrec.backbones.base import Backbone
-from instructrec.backbones.causal import CausalBackbone
+from instructrec.backbones.base import MAX_CANDIDATE_TOKENS, MAX_TOKENS, Backbone
+from instructrec.backbones.causal import CausalBackbone, window_of
 from instructrec.backbones.common import Language
 from instructrec.backbones.onnx.causal_graphs import CausalFollow, CausalRead, body_of
 from instructrec.backbones.onnx.graphs import GRAPHS, WEIGHTS, Graphs, needs
@@ -100,6 +100,13 @@ def _exportable(backbone: Backbone) -> Language:
         raise UsageError(
             f"{backbone.name} has {biggest / 2**30:.1f} GiB of float32 weights, a graph holds 2",
             "Export a smaller model, or serve this one in bfloat16",
+        )
+    window = window_of(backbone.model.config) if isinstance(backbone, CausalBackbone) else None
+    if window is not None and window < MAX_TOKENS + MAX_CANDIDATE_TOKENS:
+        raise UsageError(
+            f"{backbone.name} looks back over {window} tokens alone; an export needs "
+            f"{MAX_TOKENS + MAX_CANDIDATE_TOKENS}, prompt and candidate",
+            "Use the model itself",
         )
     if isinstance(backbone, CausalBackbone) and not backbone.can_share:
         raise UsageError(
