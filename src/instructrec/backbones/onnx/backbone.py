@@ -18,7 +18,7 @@ from instructrec.backbones.causal import window_of
 from instructrec.backbones.common import Language, pad
 from instructrec.backbones.likelihoods import TreeInput
 from instructrec.backbones.onnx.graphs import GRAPHS, Graphs, needs
-from instructrec.backbones.onnx.session import Session, as_tensor
+from instructrec.backbones.onnx.session import Session
 from instructrec.backbones.onnx.t5_graphs import GROUPS
 from instructrec.errors import ModelError, UsageError
 from instructrec.folders import read_json, sha256
@@ -31,13 +31,13 @@ class OnnxMemory:
     """Prompts that were read.
 
     Attributes:
-        layers: Keys and values of each layer in turn, as ONNX Runtime holds them.
+        layers: Keys and values of each layer in turn.
         mask: (prompts, tokens) 1 where a token of a prompt stands.
         backbone: Who read them.
         first: (prompts, width) the state that predicts a first token, once it is known.
     """
 
-    layers: list[Any]
+    layers: list[Tensor]
     mask: Tensor
     backbone: OnnxBackbone
     first: Tensor | None = None
@@ -54,7 +54,7 @@ class OnnxMemory:
     def select(self, rows: Tensor) -> OnnxMemory:
         """Some of the prompts."""
         return OnnxMemory(
-            [as_tensor(layer)[rows] for layer in self.layers],
+            [layer[rows] for layer in self.layers],
             self.mask[rows],
             self.backbone,
             None if self.first is None else self.first[rows],
@@ -106,13 +106,13 @@ class OnnxBackbone(Language):
         found = self._sessions["read"].run([ids, mask])
         if self.family == "seq2seq":
             return OnnxMemory(found, mask, self)
-        return OnnxMemory(found[1:], mask, self, as_tensor(found[0]))
+        return OnnxMemory(found[1:], mask, self, found[0])
 
     def follow(self, memory: OnnxMemory, tree: TreeInput) -> Tensor:
         """See `likelihoods.TreeReader`."""
         if self.family == "causal":
             given = [tree.tokens, memory.mask, tree.depths, tree.mask]
-            return as_tensor(self._sessions["follow"].run([*given, *memory.layers])[0])
+            return self._sessions["follow"].run([*given, *memory.layers])[0]
         start = torch.full((len(tree.tokens), 1), self.model.config.decoder_start_token_id)
         tokens = torch.cat([start, tree.tokens], dim=1)
         groups, at = tree.lines_with_root(_LENGTHS)
@@ -120,21 +120,21 @@ class OnnxBackbone(Language):
         groups += [np.zeros((1, 1), dtype=np.int64)] * (len(_LENGTHS) - len(groups))
         places = torch.from_numpy(at.reshape(tokens.shape))
         given = [tokens, memory.mask, places, *map(torch.from_numpy, groups)]
-        states = as_tensor(self._sessions["follow"].run([*given, *memory.layers])[0])
+        states = self._sessions["follow"].run([*given, *memory.layers])[0]
         memory.first = states[:, 0]
         return states[:, 1:]
 
     def logits(self, hidden: Tensor) -> Tensor:
         """See `likelihoods.TreeReader`."""
-        return as_tensor(self._sessions["logits"].run([hidden])[0])
+        return self._sessions["logits"].run([hidden])[0]
 
     def log_normalizers(self, hidden: Tensor) -> Tensor:
         """See `likelihoods.TreeReader`."""
-        return as_tensor(self._sessions["normalizers"].run([hidden])[0])
+        return self._sessions["normalizers"].run([hidden])[0]
 
     def edge_logits(self, hidden: Tensor, tokens: Tensor) -> Tensor:
         """See `likelihoods.TreeReader`."""
-        return as_tensor(self._sessions["edges"].run([hidden, tokens])[0])
+        return self._sessions["edges"].run([hidden, tokens])[0]
 
     def encode(self, *_: Any, **__: Any) -> NoReturn:
         """Refused: an exported model is not tuned."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -48,38 +48,30 @@ class Session:
     def _inputs(self) -> list[str]:
         return [given.name for given in self._session.get_inputs()]
 
-    def run(self, given: Sequence[Any]) -> list[Any]:
-        """The graph's outputs, as values of ONNX Runtime.
+    def run(self, given: Sequence[Tensor]) -> list[Tensor]:
+        """The graph's outputs; neither they nor its inputs are copied.
 
         Args:
-            given: Its inputs in order, tensors or values of ONNX Runtime.
+            given: Its inputs in order.
 
         Raises:
             MemoryError: Memory ran out.
             ModelError: ONNX Runtime fails.
         """
-        feeds: Mapping[str, Any] = dict(zip(self._inputs, map(as_value, given), strict=True))
+        value = needs("onnxruntime").OrtValue.ortvalue_from_numpy
+        feeds = {
+            name: value(tensor.contiguous().numpy())
+            for name, tensor in zip(self._inputs, given, strict=True)
+        }
         try:
-            found: list[Any] = self._session.run_with_ort_values(None, feeds)
+            found = self._session.run_with_ort_values(None, feeds)
         except Exception as error:
             if any(sign in str(error) for sign in _NO_MEMORY):
                 raise MemoryError(str(error)) from None
             raise ModelError(
                 f"{self._path} cannot be run ({_first_line(error)})", "Export the model anew"
             ) from None
-        return found
-
-
-def as_value(given: Any) -> Any:
-    """A tensor as a value of ONNX Runtime."""
-    if isinstance(given, Tensor):
-        return needs("onnxruntime").OrtValue.ortvalue_from_numpy(given.contiguous().numpy())
-    return given
-
-
-def as_tensor(value: Any) -> Tensor:
-    """A value of ONNX Runtime as a tensor."""
-    return torch.from_numpy(value.numpy())
+        return [torch.from_numpy(one.numpy()) for one in found]
 
 
 def _first_line(error: Exception) -> str:

@@ -130,8 +130,9 @@ class _Heads(nn.Module):
 
     def apart(self, projected: Tensor) -> tuple[Tensor, ...]:
         """The parts of what the matrix gave, by head."""
+        shape = (*projected.shape[:2], self.heads, self.width)
         parts = projected.chunk(self.count, dim=-1)
-        return tuple(part.unflatten(-1, (self.heads, self.width)).transpose(1, 2) for part in parts)
+        return tuple(part.reshape(shape).transpose(1, 2) for part in parts)
 
 
 class _EncoderBlock(nn.Module):
@@ -144,8 +145,8 @@ class _EncoderBlock(nn.Module):
         self.feed_forward = _FeedForward(block.layer[-1], int8)
 
     def forward(self, hidden: Tensor, bias: Tensor) -> Tensor:
-        seen = attend(*self.heads(self.norm(hidden)), bias)
-        hidden = hidden + self.out(seen)
+        queries, keys, values = self.heads(self.norm(hidden))
+        hidden = hidden + self.out(attend(queries, keys, values, bias))
         found: Tensor = hidden + self.feed_forward(hidden)
         return found
 
@@ -174,7 +175,7 @@ class _DecoderBlock(nn.Module):
     ) -> Tensor:
         projected = self.heads.project(self.norm(hidden)).flatten(0, 1)
         seen = [
-            attend(*self.heads.apart(F.embedding(group, projected)), bias).flatten(0, 1)
+            self._along(F.embedding(group, projected), bias)
             for group, bias in zip(groups, biases, strict=True)
         ]
         along = F.embedding(at, torch.cat(seen))
@@ -183,6 +184,11 @@ class _DecoderBlock(nn.Module):
         hidden = hidden + self.cross_out(attend(queries, keys, values, crossing))
         found: Tensor = hidden + self.feed_forward(hidden)
         return found
+
+    def _along(self, projected: Tensor, bias: Tensor) -> Tensor:
+        """(lines · longest, inner width) what nodes see of their lines."""
+        queries, keys, values = self.heads.apart(projected)
+        return attend(queries, keys, values, bias).flatten(0, 1)
 
 
 def attend(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
