@@ -222,6 +222,7 @@ def test_a_damaged_file_is_one_clear_line(int8: Path, tmp_path: Path, name: str)
 def test_another_dtype_or_device_is_refused(int8: Path) -> None:
     with pytest.raises(UsageError, match="exported model"):
         load(int8, dtype="bfloat16")
+    assert load(int8, device="auto").device.type == "cpu"
 
 
 def test_without_the_extra_the_cure_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,7 +68,7 @@ def load(
     place = device_named(device)
     source = _locate(path_or_name)
     if (Path(source) / GRAPHS).is_file():
-        return _exported(Path(source), dtype, place, memory)
+        return _exported(Path(source), dtype, device, memory)
     adapter = Path(source) / ADAPTER
     base = _locate(_adapter_base(adapter)) if adapter.is_file() else source
     try:
@@ -132,11 +132,11 @@ def _config(base: str) -> Any:
     return config
 
 
-def _exported(folder: Path, dtype: str, device: torch.device, memory: float | None) -> Backbone:
+def _exported(folder: Path, dtype: str, device: str, memory: float | None) -> Backbone:
     """A folder of ONNX graphs; what they compute in is settled."""
     from instructrec.backbones.onnx.backbone import OnnxBackbone
 
-    if dtype != "float32" or device.type != "cpu":
+    if dtype != "float32" or device not in ("auto", "cpu"):
         raise UsageError(
             f"{folder} is an exported model: it computes on the processor, in what it was "
             "exported to",
