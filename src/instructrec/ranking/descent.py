@@ -15,6 +15,9 @@ PATIENCE = 36
 """Nodes that are read for each place of the beam before the search forgets all but the best."""
 GROUP = 64
 """Beginnings of titles that are read on at once, at most."""
+SHORT = 6
+"""A search that has not ended after so many turns is a long one: twice as many beginnings are read
+on at once from then on, since a forward pass costs as much as some 30 tokens on a CPU."""
 AHEAD = 3
 """So many steps without a choice are read together with the one before them: each saves a forward
 pass, and is lost where the title turns out unlikely. With a filter that leaves one title in 20,
@@ -116,7 +119,8 @@ class Descent:
         if self.reads >= self.patience and len(order) > self.width:
             self._forgotten = max(self._forgotten, float(self._scores[order[self.width]]))
             order = order[: self.width]
-        picked, left = order[: self.group], order[self.group :]
+        group = self.group if self.turns < SHORT else min(2 * self.group, GROUP)
+        picked, left = order[:group], order[group:]
         if not len(picked):
             self.is_exact = self._forgotten == -np.inf or self._forgotten < self._bound
             return None
