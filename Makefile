@@ -23,6 +23,10 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $@
 
+$(VENV)/.installed-rivals: $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[rivals]"
+	@touch $@
+
 demo: $(VENV)/.installed
 	@$(BIN)/instructrec models pull minilm || \
 	  echo "minilm could not be fetched: words are matched as they are written, everything else works"
@@ -36,12 +40,15 @@ lint: $(VENV)/.installed-dev
 test: lint
 	$(BIN)/python -m pytest
 
-bench: demo $(VENV)/.installed-dev
+bench: demo $(VENV)/.installed-rivals
 	$(BIN)/python benchmarks/demo_claims.py $(RUN)
 	$(BIN)/python benchmarks/import_speed.py
 	$(BIN)/python benchmarks/corpus_speed.py
 	$(BIN)/python benchmarks/tuning_speed.py
 	$(BIN)/python benchmarks/ranking.py
+	$(BIN)/python benchmarks/matching.py --data $(RUN)/dataset --backbone $(RUN)/model
+	$(BIN)/python benchmarks/vector_search.py --items 1000000
+	$(BIN)/python benchmarks/long_histories.py --run $(RUN)
 	$(BIN)/python benchmarks/market_fairness.py
 
 dist: $(VENV)/.installed-dev

@@ -9,7 +9,7 @@ the rate that this machine multiplies matrices. With a GPU, run unchanged: bfloa
 at once are what it is good at.
 
 DATA holds items.parquet (title); titles are made up without it. Rivals that are not installed
-(``pip install ctranslate2 sentence-transformers``) or not for this model are left out by name.
+(``pip install 'instructrec[rivals,onnx]'``) or not for this model are left out by name.
 """
 
 from __future__ import annotations

@@ -163,7 +163,7 @@ def test_parts_that_are_not_known_are_named(tmp_path):
 
 @pytest.mark.parametrize("kind", ["bert", "roberta", "mpnet", "distilbert"])
 def test_sentence_transformers_itself_gives_the_same(tmp_path, kind):
-    reason = "needs sentence-transformers: pip install 'instructrec[parity]'"
+    reason = "needs sentence-transformers: pip install 'instructrec[rivals]'"
     package = pytest.importorskip("sentence_transformers", reason=reason)
     prompts = {"query": "query : ", "document": "passage : "}
     folder = write_encoder(tmp_path / kind, kind, dense=True, prompts=prompts)
