@@ -102,6 +102,17 @@ def test_the_hybrid_counts_places_by_what_is_known_of_a_request() -> None:
     assert scores[1].argmax() == 0
 
 
+def test_who_counts_nothing_is_not_asked() -> None:
+    class Mute(Lists):
+        def retrieve(self, instructions: Sequence[Instruction], k: int, filters=None) -> Rows:
+            raise AssertionError("asked")
+
+    history = Instruction(Preference(("a",), ("a",)))
+    heard, mute = Lists("one", np.arange(6)), Mute("two", np.arange(6))
+    hybrid = Hybrid([mute, heard], shares={"P,I0": {"two": 0.0}})  # type: ignore[list-item]
+    assert hybrid.retrieve([history], 3).tolist() == [[0, 1, 2]]
+
+
 def test_a_list_that_counts_nothing_adds_no_items() -> None:
     lists = [np.array([[1, 2]]), np.array([[3, 4]])]
     fused = fuse_places(lists, 1, 4, np.array([[1.0, 0.0]]))

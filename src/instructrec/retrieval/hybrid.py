@@ -50,8 +50,11 @@ class Hybrid:
         self, instructions: Sequence[Instruction], k: int, filters: Sequence[Filters] | None = None
     ) -> Rows:
         """See `instructrec.protocols.Retriever.retrieve`."""
-        lists = [found.retrieve(instructions, k, filters) for found in self.retrievers]
-        fused = fuse_places(lists, len(instructions), k, self._counts(instructions))
+        counts = self._counts(instructions)
+        # Whoever counts nothing for any of these requests need not be asked.
+        asked = np.flatnonzero(counts.any(axis=0))
+        lists = [self.retrievers[number].retrieve(instructions, k, filters) for number in asked]
+        fused = fuse_places(lists, len(instructions), k, counts[:, asked])
         if self.fill is None or (fused >= 0).all():
             return fused
         return _append(fused, self.fill.retrieve(instructions, k, filters))
