@@ -36,7 +36,15 @@ class Group:
         return allowed - np.array(taken, dtype=np.int64)
 
 
-def groups(catalogue: Catalogue, count: int, filters: Sequence[Filters] | None) -> Iterator[Group]:
+Known = dict[tuple[Condition, ...], Rows]
+"""Rows that meet conditions, kept between searches."""
+_KEPT = 32
+"""So many conditions' rows are kept."""
+
+
+def groups(
+    catalogue: Catalogue, count: int, filters: Sequence[Filters] | None, known: Known
+) -> Iterator[Group]:
     """Requests by the conditions of their filters, in order of first appearance.
 
     Excluded items, which differ from request to request, are looked up by id, so that a condition
@@ -46,6 +54,7 @@ def groups(catalogue: Catalogue, count: int, filters: Sequence[Filters] | None) 
         catalogue: The items that filters look at.
         count: How many requests.
         filters: One a request, or none.
+        known: What was looked up before; it grows.
     """
     if filters is None:
         none = np.zeros(0, dtype=np.int64)
@@ -55,14 +64,17 @@ def groups(catalogue: Catalogue, count: int, filters: Sequence[Filters] | None) 
     for number, chosen in enumerate(filters):
         by_conditions.setdefault(chosen.conditions, []).append(number)
     for conditions, numbers in by_conditions.items():
-        rows = None
-        if conditions:
+        rows = known.get(conditions)
+        if conditions and rows is None:
             alone = replace(filters[numbers[0]], exclude=frozenset())
             rows = np.flatnonzero(alone.mask(catalogue.items)).astype(np.int64)
+            if len(known) >= _KEPT:
+                known.clear()
+            known[conditions] = rows
         excluded = []
         for number in numbers:
-            known = catalogue.rows(sorted(filters[number].exclude))
-            excluded.append(np.sort(known[known >= 0]))
+            taken = catalogue.rows(sorted(filters[number].exclude))
+            excluded.append(np.sort(taken[taken >= 0]))
         yield Group(np.array(numbers, dtype=np.int64), rows, excluded)
 
 

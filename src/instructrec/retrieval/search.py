@@ -9,7 +9,7 @@ import numpy as np
 
 from instructrec.data.catalogue import Catalogue
 from instructrec.protocols import Filters, Rows, Scores
-from instructrec.retrieval._allowed import Group, groups
+from instructrec.retrieval._allowed import Group, Known, groups
 from instructrec.retrieval._top import _best
 from instructrec.retrieval.ann import VectorIndex
 from instructrec.retrieval.encoder import Vectors
@@ -46,6 +46,7 @@ class VectorSearch:
         self.catalogue = catalogue
         self.vectors = vectors
         self.index = index
+        self._known: Known = {}
 
     def top(self, wanted: Vectors, k: int, filters: Sequence[Filters] | None = None) -> Rows:
         """The k nearest items of each request.
@@ -60,7 +61,7 @@ class VectorSearch:
         """
         best = np.full((len(wanted), k), -1, dtype=np.int64)
         asks = np.any(wanted, axis=1)
-        for group in groups(self.catalogue, len(wanted), filters):
+        for group in groups(self.catalogue, len(wanted), filters, self._known):
             for part in _parts(group):
                 asked = asks[part.requests]
                 if not asked.any():

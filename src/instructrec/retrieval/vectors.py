@@ -27,7 +27,7 @@ ITEMS = "items.parquet"
 ABOUT = "dense.json"
 INDEX = "vectors.ivf"
 _MAPPED_FROM = 2**28
-"""Files of more bytes than this are mapped, not read."""
+"""Files of more bytes than this are mapped, not read, where an index looks at little of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,7 +180,8 @@ def _known(folder: Path, catalogue: Catalogue, identity: str) -> _Known | None:
     """Vectors by catalogue row as far as the folder has them; none if another encoder's."""
     if read_about(folder)["identity"] != identity:
         return None
-    saved = _open(folder / VECTORS)
+    is_indexed = ann.is_available() and (folder / INDEX).is_file()
+    saved = _open(folder / VECTORS, mapped=is_indexed)
     frame = pl.read_parquet(folder / ITEMS)
     if len(saved) != frame.height:
         raise _damaged(folder)
@@ -209,14 +210,19 @@ def _index(folder: Path, known: _Known, fresh: Rows, progress: Progress) -> Vect
     return VectorIndex.load(folder / INDEX, known.saved, known.rows, fresh)
 
 
-def _open(path: Path) -> Vectors:
-    """The one matrix of a safetensors file: read, or mapped where it is large.
+def _open(path: Path, *, mapped: bool) -> Vectors:
+    """The one matrix of a safetensors file.
+
+    Args:
+        path: The file.
+        mapped: Whether it is mapped if it is large; exact search, which looks at all of it each
+            time, should have it in memory.
 
     Raises:
         FolderError: The file is damaged.
     """
     try:
-        if path.stat().st_size < _MAPPED_FROM:
+        if not mapped or path.stat().st_size < _MAPPED_FROM:
             read: Vectors = load_file(path)["vectors"]
             return read
         with path.open("rb") as file:
@@ -225,10 +231,10 @@ def _open(path: Path) -> Vectors:
         if told["dtype"] != "F32":
             raise ValueError(f"{told['dtype']} instead of F32")
         start = 8 + length + told["data_offsets"][0]
-        mapped: Vectors = np.memmap(path, np.float32, "r", start, tuple(told["shape"]))
+        found: Vectors = np.memmap(path, np.float32, "r", start, tuple(told["shape"]))
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise _damaged(path) from error
-    return mapped
+    return found
 
 
 def _damaged(path: Path) -> FolderError:
