@@ -69,8 +69,7 @@ def test_a_retriever_alone_keeps_its_list_and_none_has_no_shares() -> None:
 def test_what_is_measured_is_what_the_hybrid_finds(seed: int, one: float, two: float) -> None:
     lists, targets = good_and_bad(seed, requests=30)
     worths, which = module._worths(list(lists.values()), targets)
-    sums = worths @ np.array([one, two])
-    measured = module._found(sums, which)
+    measured = module._found(worths, np.array([one, two]), which)
     counts = np.tile([one, two], (30, 1))
     fused = fuse_places(list(lists.values()), 30, 100, counts)
     found = (fused == targets[:, None])[:, :100].any(axis=1).mean()

@@ -15,6 +15,8 @@ GRID = (0.0, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
 """What a list's places may count."""
 DEPTH = 100
 """How many rows of the fused list are to hold the target."""
+_SHALLOW = 20
+"""How many that decide between equals."""
 _ROUNDS = 2
 _BLOCK = 256
 
@@ -38,13 +40,13 @@ def fit_shares(lists: Mapping[str, Rows], targets: Rows) -> dict[str, float]:
     if not names:
         return {}
     worths, which = _worths([lists[name] for name in names], targets)
-    best = _found(worths @ shares, which)
+    best = _found(worths, shares, which)
     for _ in range(_ROUNDS):
         for place in range(len(names)):
             for value in GRID:
                 tried = shares.copy()
                 tried[place] = value
-                reached = _found(worths @ tried, which)
+                reached = _found(worths, tried, which)
                 if reached > best:
                     best, shares = reached, tried
     return dict(zip(names, shares.tolist(), strict=True))
@@ -94,9 +96,20 @@ def _worths(lists: list[Rows], targets: Rows) -> tuple[NDArray[np.float32], NDAr
     return worths, which
 
 
-def _found(sums: NDArray[np.float64], which: NDArray[np.int64]) -> float:
-    """How many targets stand in the first 100, and a tenth of how many do in the first 20."""
-    wanted = sums[np.arange(len(sums)), np.maximum(which, 0)]
-    ranks = (sums >= wanted[:, None]).sum(axis=1)
-    is_found = (which >= 0) & (wanted > 0)
-    return float(np.mean(is_found & (ranks <= DEPTH)) + 0.1 * np.mean(is_found & (ranks <= 20)))
+def _found(
+    worths: NDArray[np.float32], shares: NDArray[np.float64], which: NDArray[np.int64]
+) -> float:
+    """How many targets stand in the first 100, and a tenth of how many do in the first 20.
+
+    Requests are looked at in blocks, so that the sums take little memory; they are float64, in
+    which items at the same places in other lists come out equal, as they should.
+    """
+    deep = shallow = 0
+    for start in range(0, len(worths), _BLOCK):
+        numbers = which[start : start + _BLOCK]
+        sums = worths[start : start + _BLOCK] @ shares
+        wanted = sums[np.arange(len(sums)), np.maximum(numbers, 0)]
+        ranks = (sums >= wanted[:, None]).sum(axis=1)[(numbers >= 0) & (wanted > 0)]
+        deep += int(np.count_nonzero(ranks <= DEPTH))
+        shallow += int(np.count_nonzero(ranks <= _SHALLOW))
+    return deep / len(worths) + 0.1 * shallow / len(worths)
