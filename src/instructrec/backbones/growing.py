@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from instructrec.backbones.causal import CausalMemory, additive
 from instructrec.backbones.likelihoods import Memory, TreeInput
 from instructrec.backbones.seq2seq import Seq2SeqMemory
+from instructrec.backbones.t5_stacks import attend, feed_forward, heads, norm
 
 
 class Growth(Protocol):
@@ -184,31 +185,19 @@ class Seq2SeqGrowth:
         kept: Sequence[tuple[Tensor, Tensor] | None] = self._own or [None] * len(self._cross)
         self._own = []
         for block, own, cross in zip(self._decoder.block, kept, self._cross, strict=True):
-            attention, normed = block.layer[0].SelfAttention, block.layer[0].layer_norm(hidden)
-            fresh = [_heads(attention, part(normed)) for part in (attention.k, attention.v)]
+            attention = block.layer[0].SelfAttention
+            normed = norm(block.layer[0].layer_norm, hidden)
+            fresh = [heads(attention, part(normed)) for part in (attention.k, attention.v)]
             if own is not None:
                 fresh = [torch.cat(pair, dim=2) for pair in zip(own, fresh, strict=True)]
             self._own.append((fresh[0], fresh[1]))
-            hidden = hidden + _attend(attention, normed, fresh[0], fresh[1], bias)
-            attention = block.layer[1].EncDecAttention
-            normed = block.layer[1].layer_norm(hidden)
-            hidden = hidden + _attend(attention, normed, *cross, self._mask)
-            hidden = block.layer[-1](hidden)
-        final: Tensor = self._decoder.final_layer_norm(hidden)
-        return final
-
-
-def _heads(attention: Any, states: Tensor) -> Tensor:
-    """(rows, heads, tokens, head width) of (rows, tokens, inner width)."""
-    return states.view(*states.shape[:2], attention.n_heads, -1).transpose(1, 2)
-
-
-def _attend(attention: Any, hidden: Tensor, keys: Tensor, values: Tensor, bias: Any) -> Tensor:
-    """What T5's attention gives; it does not scale its scores."""
-    queries = _heads(attention, attention.q(hidden))
-    seen = F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias, scale=1.0)
-    found: Tensor = attention.o(seen.transpose(1, 2).flatten(2))
-    return found
+            queries = heads(attention, attention.q(normed))
+            hidden = hidden + attention.o(attend(queries, fresh[0], fresh[1], bias))
+            crossing = block.layer[1].EncDecAttention
+            queries = heads(crossing, crossing.q(norm(block.layer[1].layer_norm, hidden)))
+            hidden = hidden + crossing.o(attend(queries, *cross, self._mask))
+            hidden = hidden + feed_forward(block.layer[-1], hidden)
+        return norm(self._decoder.final_layer_norm, hidden)
 
 
 class RereadGrowth:

@@ -49,13 +49,11 @@ def encode(stack: Any, ids: Tensor, mask: Tensor) -> Tensor:
     bias = (bias + padding(mask, hidden.dtype)).contiguous()
     for block in stack.block:
         attention = block.layer[0].SelfAttention
-        normed = _norm(block.layer[0].layer_norm, hidden)
-        queries, keys, values = (
-            _heads(attention, part(normed)) for part in _projections(attention)
-        )
-        hidden = hidden + attention.o(_attend(queries, keys, values, bias))
-        hidden = hidden + _feed_forward(block.layer[-1], hidden)
-    return _norm(stack.final_layer_norm, hidden)
+        normed = norm(block.layer[0].layer_norm, hidden)
+        queries, keys, values = (heads(attention, part(normed)) for part in _projections(attention))
+        hidden = hidden + attention.o(attend(queries, keys, values, bias))
+        hidden = hidden + feed_forward(block.layer[-1], hidden)
+    return norm(stack.final_layer_norm, hidden)
 
 
 def cross_layers(stack: Any, encoded: Tensor) -> Layers:
@@ -63,8 +61,8 @@ def cross_layers(stack: Any, encoded: Tensor) -> Layers:
     attentions = [block.layer[1].EncDecAttention for block in stack.block]
     return [
         (
-            _heads(attention, attention.k(encoded)).contiguous(),
-            _heads(attention, attention.v(encoded)).contiguous(),
+            heads(attention, attention.k(encoded)).contiguous(),
+            heads(attention, attention.v(encoded)).contiguous(),
         )
         for attention in attentions
     ]
@@ -88,24 +86,24 @@ def decode(
     bias = _causal_bias(first, longest, hidden)
     for block, (keys, values) in zip(stack.block, layers, strict=True):
         attention = block.layer[0].SelfAttention
-        normed = _norm(block.layer[0].layer_norm, hidden)
+        normed = norm(block.layer[0].layer_norm, hidden)
         parts = [part(normed).flatten(0, 1) for part in _projections(attention)]
         along = torch.cat([_along(attention, parts, group, bias) for group in lines.groups])
         seen = along.index_select(0, lines.at).view(*tokens.shape, -1)
         hidden = hidden + attention.o(seen)
         crossing = block.layer[1].EncDecAttention
-        queries = _heads(crossing, crossing.q(_norm(block.layer[1].layer_norm, hidden)))
-        hidden = hidden + crossing.o(_attend(queries, keys, values, cross_mask))
-        hidden = hidden + _feed_forward(block.layer[-1], hidden)
-    return _norm(stack.final_layer_norm, hidden)
+        queries = heads(crossing, crossing.q(norm(block.layer[1].layer_norm, hidden)))
+        hidden = hidden + crossing.o(attend(queries, keys, values, cross_mask))
+        hidden = hidden + feed_forward(block.layer[-1], hidden)
+    return norm(stack.final_layer_norm, hidden)
 
 
 def _along(attention: Any, parts: list[Tensor], places: Tensor, bias: Tensor) -> Tensor:
     """(lines · longest, inner width) what nodes see of their lines."""
     length = places.shape[1]
     rows = [part.index_select(0, places.flatten()) for part in parts]
-    queries, keys, values = (_heads(attention, part.view(*places.shape, -1)) for part in rows)
-    seen = _attend(queries, keys, values, bias[:, :, :length, :length].contiguous())
+    queries, keys, values = (heads(attention, part.view(*places.shape, -1)) for part in rows)
+    seen = attend(queries, keys, values, bias[:, :, :length, :length].contiguous())
     return seen.flatten(0, 1)
 
 
@@ -126,27 +124,50 @@ def _projections(attention: Any) -> tuple[Any, Any, Any]:
     return attention.q, attention.k, attention.v
 
 
-def _heads(attention: Any, states: Tensor) -> Tensor:
-    """(rows, tokens, inner width) as (rows, heads, tokens, head width)."""
+def heads(attention: Any, states: Tensor) -> Tensor:
+    """(rows, tokens, inner width) as (rows, heads, tokens, head width).
+
+    Args:
+        attention: transformers' T5Attention.
+        states: Queries, keys or values.
+    """
     apart = states.view(*states.shape[:-1], attention.n_heads, attention.key_value_proj_dim)
     return apart.transpose(-2, -3)
 
 
-def _attend(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
-    """(rows, tokens, inner width); T5 does not scale its scores."""
+def attend(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
+    """(rows, tokens, inner width) what queries see; T5 does not scale its scores.
+
+    Args:
+        queries: (rows, heads, tokens, head width).
+        keys: (rows, heads, places, head width).
+        values: As the keys.
+        bias: To add to the scores, broadcast to (rows, heads, tokens, places).
+    """
     seen = F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias, scale=1.0)
     return seen.transpose(1, 2).flatten(2)
 
 
-def _norm(norm: Any, hidden: Tensor) -> Tensor:
-    """Root mean square layer norm, its mean in float32 as transformers has it."""
+def norm(norm: Any, hidden: Tensor) -> Tensor:
+    """Root mean square layer norm, its mean in float32 as transformers has it.
+
+    Args:
+        norm: transformers' T5LayerNorm.
+        hidden: (…, width).
+    """
     scale = torch.rsqrt(hidden.float().square().mean(-1, keepdim=True) + norm.variance_epsilon)
     normed: Tensor = (hidden * scale).to(norm.weight.dtype) * norm.weight
     return normed
 
 
-def _feed_forward(layer: Any, hidden: Tensor) -> Tensor:
-    dense, normed = layer.DenseReluDense, _norm(layer.layer_norm, hidden)
+def feed_forward(layer: Any, hidden: Tensor) -> Tensor:
+    """What a feed-forward layer adds to its input.
+
+    Args:
+        layer: transformers' T5LayerFF.
+        hidden: (…, width).
+    """
+    dense, normed = layer.DenseReluDense, norm(layer.layer_norm, hidden)
     if hasattr(dense, "wi_0"):
         inner = _activate(dense.act, dense.wi_0(normed)) * dense.wi_1(normed)
     else:
