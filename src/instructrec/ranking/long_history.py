@@ -56,7 +56,6 @@ def chunks(instruction: Instruction, size: int) -> list[Instruction]:
             ),
         )
         for start in range(0, older, size)
-        if start + size <= len(preference.history)
     ]
 
 
