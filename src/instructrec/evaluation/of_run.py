@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from instructrec.backbones.merging import MERGED
 from instructrec.data.dataset import Dataset
 from instructrec.data.splits import Protocol
 from instructrec.errors import UsageError
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from instructrec.ranking.ranker import Ranker
 
 SERVING = "retrievers-serving"
-MERGED = "checkpoint"
-"""Kind of a folder that `instructrec models merge` made."""
 _STAGES = ("dataset", "corpus", "model")
 _REFITTED = (
     "Retrievers and rivals were fitted again on training and validation rows, all that comes "
