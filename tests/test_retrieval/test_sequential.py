@@ -391,6 +391,20 @@ def test_a_changed_catalogue_is_loaded_by_item_id(tmp_path: Path, monkeypatch, l
     assert len(smaller.vectors) == 23
 
 
+def test_a_new_item_is_read_by_the_encoder_that_was_learnt_with(
+    tmp_path: Path, monkeypatch, learned
+) -> None:
+    learned.save(tmp_path)
+    readers = {learned.about["encoder"]: WordEncoder()}
+    monkeypatch.setattr(encoders, "find_encoder", lambda name=None: readers.get(name))
+    larger = a_catalogue(each=7)
+    grown = Sequential.load(tmp_path, larger)
+    assert learned.about["encoder"] == "words" and readers["words"].read
+    other = vectors_of(larger, WordEncoder("two"))
+    beside = Sequential.load(tmp_path, larger, texts=other)
+    np.testing.assert_array_equal(beside.vectors, grown.vectors)
+
+
 def test_without_any_text_a_new_item_is_an_average_one(tmp_path: Path) -> None:
     catalogue = a_catalogue()
     fitted(catalogue, colours_in_turn(catalogue), epochs=2).save(tmp_path)

@@ -19,7 +19,7 @@ from torch import Tensor
 from instructrec.data.catalogue import Catalogue
 from instructrec.data.sequences import Sequences
 from instructrec.data.splits import Targets
-from instructrec.errors import DataError, FolderError
+from instructrec.errors import DataError, FolderError, ModelError, UsageError
 from instructrec.folders import read_json, write_json
 from instructrec.hashing import stable_hash
 from instructrec.instructions.schema import Instruction
@@ -30,7 +30,7 @@ from instructrec.retrieval._sequence_net import SequenceNet
 from instructrec.retrieval._sequence_training import Updater, Validate
 from instructrec.retrieval._training import Trainer
 from instructrec.retrieval.dense import ItemVectors
-from instructrec.retrieval.encoder import Vectors
+from instructrec.retrieval.encoder import TextEncoder, Vectors
 from instructrec.retrieval.search import VectorSearch
 from instructrec.retrieval.settings import SequentialConfig
 from instructrec.training import Store
@@ -233,7 +233,7 @@ class Sequential:
             is_same = np.zeros(len(catalogue), dtype=np.bool_)
             is_same[rows[there]] = now[rows[there]] == then[there]
             changed = np.flatnonzero(~is_same)
-            mapped[changed] = _mapped(net, catalogue, changed, about["identity"], texts)
+            mapped[changed] = _mapped(net, catalogue, changed, about, texts)
         return cls(catalogue, net, ids, mapped, about)
 
 
@@ -322,20 +322,36 @@ def _encode(net: SequenceNet, vectors: Vectors, histories: Rows) -> Vectors:
 
 
 def _mapped(
-    net: SequenceNet, catalogue: Catalogue, rows: Rows, identity: str, texts: ItemVectors | None
+    net: SequenceNet,
+    catalogue: Catalogue,
+    rows: Rows,
+    about: dict[str, Any],
+    texts: ItemVectors | None,
 ) -> Vectors:
     """Mapped text vectors of some items; zeros where nothing here can read their texts."""
     assert net.text is not None
-    encoder = None if texts is not None or not len(rows) else encoders.find_encoder()
-    if texts is not None and texts.identity == identity:
+    nothing = np.zeros((len(rows), net.config.dimensions), dtype=np.float32)
+    if not len(rows):
+        return nothing
+    if texts is not None and texts.identity == about["identity"]:
         read = texts.vectors[rows]
-    elif encoder is not None and encoder.identity == identity:
-        read = encoder.encode([catalogue.texts[row] for row in rows])
     else:
-        return np.zeros((len(rows), net.config.dimensions), dtype=np.float32)
+        encoder = _recorded(about)
+        if encoder is None:
+            return nothing
+        read = encoder.encode([catalogue.texts[row] for row in rows])
     with torch.inference_mode():
         mapped: Vectors = net.text(torch.from_numpy(read)).numpy()
     return mapped
+
+
+def _recorded(about: dict[str, Any]) -> TextEncoder | None:
+    """The encoder that read the items while learning, none where it is not on this machine."""
+    try:
+        found = encoders.find_encoder(about.get("encoder"))
+    except (ModelError, UsageError):
+        return None
+    return found if found is not None and found.identity == about["identity"] else None
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]], pl.DataFrame]:
