@@ -11,7 +11,7 @@ import pytest
 
 from instructrec.cli.app import run
 from instructrec.data.dataset import Dataset, Tables, write_tables
-from instructrec.folders import new_folder, read_json, read_manifest
+from instructrec.folders import MANIFEST, new_folder, read_json, read_manifest, sha256
 from instructrec.retrieval import load_retrievers
 from instructrec.retrieval._sequence_training import Updater
 
@@ -119,6 +119,107 @@ def test_a_refit_learns_validation_rows_too_and_stops_where_the_first_was_best(
     assert "holds a dataset, not a retrievers" in capsys.readouterr().err
 
 
+@pytest.fixture(scope="module")
+def first(dataset, tmp_path_factory) -> Path:
+    """Retrievers that were fitted on training rows."""
+    out = tmp_path_factory.mktemp("first") / "found"
+    users = out.with_name("users.txt")
+    users.write_text("u03\nu04\n")
+    line = ["retrievers", "fit", str(dataset), "--kinds", "sequential,popularity", *QUICK]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("instructrec.retrieval.encoder.find_encoder", lambda *_: None)
+        line += ["--seed", "3", "--set", "validations=2", "--held-out-users", str(users)]
+        assert run([*line, "--out", str(out)]) == 0
+    return out
+
+
+@pytest.mark.parametrize("serving", [False, True])
+def test_a_refit_takes_everything_over_from_the_fit_it_comes_after(
+    dataset, first, tmp_path, serving
+):
+    out = tmp_path / "again"
+    line = ["retrievers", "fit", str(dataset), "--refit", str(first), "--seed", "3"]
+    assert run([*line, *(["--serving"] if serving else []), "--out", str(out)]) == 0
+    before, after = read_manifest(first), read_manifest(out)
+    for name in ("sequential", "encoder", "held_out"):
+        assert after["settings"][name] == before["settings"][name]
+    assert after["settings"]["held_out"]["users"] == 2
+    assert after["retrievers"] == before["retrievers"] == ["popularity", "sequential"]
+    assert after["inputs"]["retrievers"] == sha256(first / MANIFEST)
+    assert (after.get("refit"), after.get("serving")) == ((None, True) if serving else (True, None))
+    about, known = (read_json(f / "sequential" / "sequential.json") for f in (out, first))
+    assert about["plan"]["stop"] / about["plan"]["steps"] == pytest.approx(
+        known["best_step"] / known["plan"]["steps"], abs=1 / about["plan"]["steps"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--kinds", "popularity"], "was not made with the kinds"),
+        (["--epochs", "2"], "was not made with the epochs"),
+        (["--set", "dimensions=16"], "was not made with the dimensions"),
+        (["--encoder", "somewhere"], "was not made with the encoder"),
+        (["--tower", "steps=3"], "was not made with the tower settings"),
+        (["--corpus", "somewhere"], "was not made with the corpus"),
+        (["--protocol", "items"], "was made under leave-one-out"),
+    ],
+)
+def test_a_flag_that_contradicts_a_refit_is_refused(dataset, first, tmp_path, capsys, more, told):
+    line = ["retrievers", "fit", str(dataset), "--refit", str(first), *more]
+    assert run([*line, "--out", str(tmp_path / "again")]) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "again").exists()
+
+
+@pytest.mark.parametrize("more", [["--serving"], ["--refit"]])
+def test_what_learnt_from_more_than_training_rows_is_no_source(
+    dataset, first, tmp_path, capsys, more
+):
+    more = [*more, str(first)] if more == ["--refit"] else more
+    line = ["retrievers", "fit", str(dataset), "--kinds", "sequential,popularity"]
+    kind = ["retrievers", "fit", str(dataset), *more, "--out", str(tmp_path / "seen")]
+    assert run([*kind, *(QUICK if "--serving" in more else [])]) == 0
+    assert run([*line, "--refit", str(tmp_path / "seen"), "--out", str(tmp_path / "x")]) == 2
+    assert "and has chosen nothing" in capsys.readouterr().err
+
+
+def test_another_dataset_is_neither_refitted_on_nor_learnt_from_in_words(
+    dataset, first, tmp_path, capsys
+):
+    other = a_dataset(tmp_path / "other", events=6)
+    line = ["retrievers", "fit", "--kinds", "popularity", "--out", str(tmp_path / "x")]
+    assert run([*line[:2], str(other), "--refit", str(first), *line[4:]]) == 2
+    assert "was not made from" in capsys.readouterr().err
+    corpus = tmp_path / "corpus"
+    with new_folder(corpus, "corpus", command="test", inputs={"dataset": dataset}) as draft:
+        draft.facts["protocol"] = "items"
+    assert run([*line, str(other), "--corpus", str(corpus)]) == 2
+    assert "was not made from" in capsys.readouterr().err
+    assert run([*line, str(dataset), "--corpus", str(corpus)]) == 2
+    assert "was made under items" in capsys.readouterr().err
+    assert run([*line, str(dataset), "--corpus", str(corpus), "--protocol", "items"]) == 0
+
+
+def test_a_stopped_refit_does_not_go_on_after_another_fit(dataset, first, tmp_path, monkeypatch):
+    another = tmp_path / "another"
+    line = ["retrievers", "fit", str(dataset), "--kinds", "sequential", *QUICK]
+    assert run([*line, "--out", str(another)]) == 0
+    out, update = tmp_path / "again", Updater.update
+
+    def stopped(self, pieces, step, rate):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Updater, "update", stopped)
+    line = ["retrievers", "fit", str(dataset), "--out", str(out), "--refit"]
+    assert run([*line, str(first)]) == 130
+    (part,) = tmp_path.glob(".again.part")
+    (part / "left").write_text("by the stopped fit")
+    monkeypatch.setattr(Updater, "update", update)
+    assert run([*line, str(another)]) == 0
+    assert not (out / "left").exists()
+
+
 def test_held_out_users_are_not_validated_on(dataset, tmp_path, capsys):
     everybody = tmp_path / "users.txt"
     everybody.write_text("\n".join(f"u{user:02}" for user in range(30)))
@@ -135,11 +236,14 @@ def test_held_out_users_are_not_validated_on(dataset, tmp_path, capsys):
         (["--kinds", ","], 2, "--kinds names none"),
         (["--kinds", "dense"], 1, "Pull it by instructrec models pull minilm"),
         (["--serving", "--protocol", "items"], 2, "--serving learns from all rows"),
-        (["--serving", "--refit", "x"], 2, "--refit learns from all that comes before"),
+        (["--refit", "nowhere"], 2, "there is no folder nowhere"),
+        (["--refit", "x", "--held-out-users", "y"], 2, "--refit obeys what was chosen before"),
         (["--protocol", "nope"], 2, "'nope' is not a protocol"),
         (["--epochs", "0"], 2, "--epochs '0'"),
         (["--set", "dimensions"], 2, "has no value"),
-        (["--set", "dimension=8"], 2, "--dimension"),
+        (["--set", "dimension=8"], 2, "--set dimension: there is no such setting"),
+        (["--tower", "step=8"], 2, "--tower step: there is no such setting"),
+        (["--tower", "steps"], 2, "--tower "),
         (["--budget", "soon"], 2, "'soon' is not a duration"),
         (["--held-out-users", "nowhere.txt"], 2, "there is no file nowhere.txt"),
         (["--corpus", "nowhere"], 2, "there is no folder nowhere"),

@@ -53,13 +53,18 @@ def fit(
     ] = None,
     serving: Annotated[
         bool,
-        typer.Option("--serving", help="Learn from all rows: for use, never for evaluation."),
+        typer.Option(
+            "--serving",
+            help="Learn from all rows: for use, never for evaluation. Trains the whole schedule, "
+            "or with --refit as long as served best there.",
+        ),
     ] = False,
     refit: Annotated[
         Path | None,
         typer.Option(
-            help="Retrievers that were fitted on training rows: fit theirs again on training and "
-            "validation rows, all that comes before a test item, with what they have chosen.",
+            help="Retrievers that were fitted on training rows: fit theirs again, with their "
+            "settings and what they have chosen, on training and validation rows, all that comes "
+            "before a test item; with --serving on all rows.",
             metavar="RETRIEVERS",
         ),
     ] = None,
@@ -77,7 +82,7 @@ def fit(
     budget: Annotated[
         str | None, typer.Option(help="Time for its training, at most: 10m, 90s.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seeds everything.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Seeds everything; 0 when left out.")] = None,
     tower_settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -108,43 +113,47 @@ def fit(
             "--serving learns from all rows and chooses nothing",
             "Leave out --protocol and --held-out-users, or --serving",
         )
-    if refit is not None and (serving or held_out_users is not None):
+    if refit is not None and held_out_users is not None:
         raise UsageError(
-            "--refit learns from all that comes before a test item and chooses nothing",
-            "Leave out --serving and --held-out-users, or --refit",
+            "--refit obeys what was chosen before and chooses nothing",
+            "Leave out --held-out-users, or --refit",
         )
-    chosen = {
+    flags: dict[str, Any] = {
         "epochs": epochs,
         "budget": None if budget is None else parse_seconds(budget),
         "seed": seed,
-        **dict(_pair(text) for text in settings or ()),
     }
+    given = {name: value for name, value in flags.items() if value is not None}
+    given |= dict(_pair(text, "--set") for text in settings or ())
+    towers: dict[str, Any] = {} if seed is None else {"seed": seed}
+    towers |= dict(_pair(text, "--tower") for text in tower_settings or ())
     from instructrec.data.dataset import Dataset
     from instructrec.data.splits import Protocol
     from instructrec.evaluation.plan import users_of
-    from instructrec.folders import read_manifest
-    from instructrec.retrieval import KIND
     from instructrec.retrieval.making import make_retrievers
     from instructrec.retrieval.settings import SequentialConfig, TowerConfig
+    from instructrec.retrieval.source import read_source
 
-    wanted = Protocol.parse(protocol or Protocol.LEAVE_ONE_OUT)
-    if refit is not None:
-        read_manifest(refit, KIND)
+    source = None if refit is None else read_source(refit)
+    usual = Protocol.LEAVE_ONE_OUT if source is None else source.protocol
+    wanted = Protocol.parse(protocol or usual)
+    # Flags that a refit leaves out are its source's; those that it has must agree with them.
+    known = {} if source is None else source.sequential.model_dump()
+    tuned = {} if source is None or source.tower is None else source.tower.model_dump()
+    says_tower = source is None or bool(tower_settings)
     written = make_retrievers(
         Dataset(dataset),
         out,
         protocol=None if serving else wanted,
         kinds=None if kinds is None else _kinds(kinds),
-        sequential=settled(SequentialConfig, **chosen),
+        sequential=settled(SequentialConfig, **{**known, **given}),
         held_out=users_of(held_out_users) if held_out_users is not None else (),
         corpus=corpus,
-        tower=settled(
-            TowerConfig, **{"seed": seed, **dict(_pair(text) for text in tower_settings or ())}
-        ),
+        tower=settled(TowerConfig, "--tower", **{**tuned, **towers}) if says_tower else None,
         encoder=encoder,
         ann_from=ann_from,
         reuse=refit,
-        refit=refit is not None,
+        refit=refit is not None and not serving,
         replace=replace,
         progress=make_progress(),
     )
@@ -165,10 +174,10 @@ def _kinds(text: str) -> list[str]:
     return list(dict.fromkeys(kinds))
 
 
-def _pair(text: str) -> tuple[str, str]:
+def _pair(text: str, flag: str) -> tuple[str, str]:
     name, found, value = text.partition("=")
     if not found or not name.strip() or not value.strip():
-        raise UsageError(f"--set {text!r} has no value", 'Write --set "NAME=VALUE"')
+        raise UsageError(f"{flag} {text!r} has no value", f'Write {flag} "NAME=VALUE"')
     return name.strip(), value.strip()
 
 

@@ -11,13 +11,14 @@ from instructrec.data.dataset import Dataset
 from instructrec.data.sequences import Sequences
 from instructrec.data.splits import Protocol, Targets
 from instructrec.errors import DataError
-from instructrec.folders import new_folder, read_manifest
+from instructrec.folders import new_folder
 from instructrec.hashing import stable_hash
 from instructrec.protocols import SILENT, Progress
 from instructrec.retrieval import KIND, check_kinds, fit_retrievers
 from instructrec.retrieval._kinds import Material
 from instructrec.retrieval.ann import ANN_FROM
 from instructrec.retrieval.settings import SequentialConfig, TowerConfig
+from instructrec.retrieval.source import check_corpus, read_source
 
 
 def make_retrievers(
@@ -49,11 +50,14 @@ def make_retrievers(
         kinds: Which; all that can be made here when left out.
         sequential: Settings of the sequential retriever.
         held_out: Users whose validation targets no choice may look at.
-        corpus: A corpus folder, for kinds that learn from instructions.
+        corpus: A corpus folder, for kinds that learn from instructions; of this dataset and
+            protocol.
         tower: Settings of the tuned encoder.
         encoder: The text encoder: a folder or a name of the hub; minilm when left out.
         ann_from: Catalogues of more items get an index over their vectors.
-        reuse: See `instructrec.retrieval._kinds.Material`.
+        reuse: Retrievers of the same dataset and protocol that were fitted on training rows:
+            kinds, settings, encoder and what they have chosen are taken over (see also
+            `instructrec.retrieval._kinds.Material`).
         refit: Learn from training and validation rows, all that comes before a test item, and
             choose nothing: what ``reuse`` has chosen holds.
         command: For the manifest.
@@ -64,7 +68,8 @@ def make_retrievers(
         The kinds written.
 
     Raises:
-        UsageError: There is no such kind.
+        UsageError: There is no such kind, or ``reuse`` or ``corpus`` may not be learnt from here,
+            or what is asked for contradicts ``reuse``.
         DataError: There are no rows to learn from.
         CannotFitError: A kind that was asked for by name cannot be made here.
         FolderError: ``target`` is taken.
@@ -72,13 +77,28 @@ def make_retrievers(
     from instructrec.retrieval.encoder import find_encoder
 
     check_kinds(kinds or ())
+    source = None if reuse is None else read_source(reuse)
+    if source is not None:
+        source.check(
+            dataset.folder,
+            protocol,
+            kinds=kinds,
+            sequential=sequential,
+            tower=tower,
+            encoder=encoder,
+            corpus=corpus,
+        )
+        kinds, encoder = source.kinds, source.encoder
+        sequential, tower = source.sequential, source.tower
     if corpus is not None:
-        read_manifest(corpus, "corpus")
+        check_corpus(corpus, dataset.folder, protocol)
     config, learnt = sequential or SequentialConfig(), tower or TowerConfig()
     facts: dict[str, Any] = {"protocol": protocol.value} if protocol else {"serving": True}
     if refit:
         facts["refit"] = True
     held = sorted(held_out)
+    chosen_without = {"users": len(held), "hash": stable_hash(*held)}
+    has_tower = corpus is not None or (source is not None and tower is not None)
     settings = {
         **facts,
         "kinds": None if kinds is None else sorted(kinds),
@@ -86,16 +106,17 @@ def make_retrievers(
         "encoder": encoder,
         "ann_from": ann_from,
         "sequential": config.model_dump(),
-        "tower": None if corpus is None else learnt.model_dump(),
-        "held_out": {"users": len(held), "hash": stable_hash(*held)},
+        "tower": learnt.model_dump() if has_tower else None,
+        "held_out": chosen_without if source is None else dict(source.held_out),
     }
+    inputs = {"dataset": dataset.folder, "corpus": corpus, "retrievers": reuse}
     with new_folder(
         target,
         KIND,
         command=command,
         settings=settings,
         seed=config.seed,
-        inputs={"dataset": dataset.folder, **({} if corpus is None else {"corpus": corpus})},
+        inputs={role: path for role, path in inputs.items() if path is not None},
         replace=replace,
         resume=True,
     ) as draft:
