@@ -17,6 +17,9 @@ from instructrec.folders import new_folder
 from instructrec.instructions.annotations import ANNOTATION_SCHEMA, Annotations
 from instructrec.instructions.schema import Instruction
 from instructrec.protocols import Rows, Scores
+from instructrec.retrieval import load_retrievers
+from instructrec.retrieval.lexical import Lexical
+from instructrec.retrieval.popularity import Popularity
 
 USERS, ITEMS, TAKEN = 40, 60, 5
 
@@ -128,6 +131,24 @@ def test_without_any_validation_request_there_is_one_clear_line(
     everybody = {f"u{n:02}" for n in range(USERS)}
     with pytest.raises(DataError, match="no validation request"):
         fit_run(grounds(dataset, texts, held_out=everybody), {"lm": Watching("lm", 1.0)}, {})
+
+
+@pytest.mark.parametrize("fact", ["refit", "serving"])
+def test_retrievers_that_learnt_from_validation_rows_are_refused(
+    dataset: Dataset, texts: Annotations, tmp_path: Path, fact: str
+) -> None:
+    split = dataset.split(Protocol.LEAVE_ONE_OUT)
+    for folder, sequences in (("train", split.train()), ("more", split.before_test())):
+        with new_folder(tmp_path / folder, "retrievers", command="test") as draft:
+            Popularity.fit(sequences, dataset.catalogue).save(draft.path / "popularity")
+            Lexical.fit(dataset.catalogue).save(draft.path / "lexical")
+            draft.facts |= {fact: True} if folder == "more" else {}
+    pieces = load_retrievers(tmp_path / "more", dataset.catalogue)
+    with pytest.raises(DataError, match="popularity, lexical, shared learnt from the validation"):
+        fit_run(grounds(dataset, texts), pieces, {})
+    assert fit_run(
+        grounds(dataset, texts), load_retrievers(tmp_path / "train", dataset.catalogue), {}
+    )
 
 
 def test_the_same_grounds_give_the_same_weights(

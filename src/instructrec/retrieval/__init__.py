@@ -34,6 +34,9 @@ NAMES = (
 """What `load_retrievers` may give; ``dense``, ``similar`` and ``nearest`` need a text encoder's
 vectors, and ``tower`` is there only where tuning its encoder has helped."""
 
+_SAW_VALIDATION = "_saw_validation"
+"""Mark of a loaded retriever that learnt from more than training rows."""
+
 
 def fit_retrievers(material: Material, kinds: Sequence[str] | None = None) -> tuple[str, ...]:
     """Fit retrievers and write each to its sub-folder.
@@ -95,9 +98,17 @@ def load_retrievers(
     """
     from instructrec.retrieval._kinds import LOADERS
 
-    read_manifest(folder, KIND)
+    manifest = read_manifest(folder, KIND)
     found: dict[str, Retriever] = {}
     for kind, load in LOADERS.items():
         if (folder / kind).is_dir():
             found |= load(folder / kind, catalogue, found, progress)
+    if manifest.get("refit") or manifest.get("serving"):
+        for one in found.values():
+            vars(one)[_SAW_VALIDATION] = True
     return found
+
+
+def saw_validation(piece: object) -> bool:
+    """Whether a retriever was loaded from a folder fitted on validation rows as well."""
+    return bool(getattr(piece, _SAW_VALIDATION, False))
