@@ -232,6 +232,24 @@ def test_users_and_lists_of_a_file_choose_who_is_asked(run: Path, tmp_path: Path
     assert not any(looked in note for note in first.notes)
 
 
+@pytest.mark.parametrize(("model", "retrievers"), [(2, 2), (2, 0), (0, 2)])
+def test_choices_of_model_and_of_retrievers_that_looked_at_tested_users_are_told(
+    run: Path, tmp_path: Path, model: int, retrievers: int
+) -> None:
+    for name in ("dataset", "corpus", "model", "retrievers", "fusion.json"):
+        copy = shutil.copytree if (run / name).is_dir() else shutil.copyfile
+        copy(run / name, tmp_path / name)
+    for name, users in (("model", model), ("retrievers", retrievers)):
+        manifest = read_manifest(tmp_path / name)
+        manifest["settings"]["held_out"] = {"users": users}
+        write_json(tmp_path / name / "manifest.json", manifest)
+    report = evaluate_run(
+        tmp_path, [HISTORY], tmp_path / "report", users={"u03", "u04"}, spread_users=0
+    )
+    told = any("chosen on validation requests of all users" in note for note in report.notes)
+    assert told == (not (model and retrievers))
+
+
 def test_a_model_of_another_protocol_is_refused(run: Path, tmp_path: Path) -> None:
     write_model(tmp_path / "model", Dataset(run / "dataset"), "items")
     for wanted in ("leave-one-out", "time"):

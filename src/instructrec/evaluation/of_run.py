@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 SERVING = "retrievers-serving"
 _STAGES = ("dataset", "corpus", "model")
+_CHOOSING = ("sequential", "tower")
+"""Retrievers whose best weights are chosen on validation requests."""
 _REFITTED = (
     "Retrievers and rivals were fitted again on training and validation rows, all that comes "
     "before a test item, after every choice had been made without them; the language model was "
@@ -118,6 +120,7 @@ def evaluate_run(
         max_history or manifests["corpus"].get("settings", {}).get("max_history", MAX_HISTORY),
     )
     trials, notes = gather(world, plan, progress)
+    chose = [manifests["model"], *_chose(run / "retrievers")]
     inputs = {name: run / name for name in _STAGES}
     optional = {"retrievers": run / "retrievers" / MANIFEST, "fusion": run / "fusion.json"}
     inputs |= {name: path for name, path in optional.items() if path.is_file()}
@@ -143,7 +146,7 @@ def evaluate_run(
             seed=plan.seed,
             spreads=spreads,
             order_requests=plan.order_requests,
-            notes=[*notes, *missing, *_looked_at(manifests["model"], plan), learnt],
+            notes=[*notes, *missing, *_looked_at(chose, plan), learnt],
             between=field.forget,
             progress=progress,
         )
@@ -237,7 +240,7 @@ def evaluate_model(
             seed=plan.seed,
             spreads=spreads,
             order_requests=plan.order_requests,
-            notes=[*notes, *note, *_looked_at(known, plan)],
+            notes=[*notes, *note, *_looked_at([known] if known else [], plan)],
             between=field.forget,
             progress=progress,
         )
@@ -288,16 +291,23 @@ def _check_is_run(run: Path) -> None:
             )
 
 
-def _looked_at(manifest: Mapping[str, Any] | None, plan: Plan) -> list[str]:
-    """A line where a model's choices looked at validation requests of users named for the test."""
-    if manifest is None or not plan.tested_users():
+def _chose(retrievers: Path) -> list[dict[str, Any]]:
+    """The manifest of a folder of retrievers where one of them chose its best weights."""
+    if not (retrievers / MANIFEST).is_file():
         return []
-    if manifest.get("settings", {}).get("held_out", {}).get("users"):
+    return [read_manifest(retrievers)] if any((retrievers / x).is_dir() for x in _CHOOSING) else []
+
+
+def _looked_at(manifests: Sequence[Mapping[str, Any]], plan: Plan) -> list[str]:
+    """A line where choices looked at validation requests of users named for the test."""
+    if not plan.tested_users():
+        return []
+    if all(one.get("settings", {}).get("held_out", {}).get("users") for one in manifests):
         return []
     return [
         "Early stopping, templates and weights were chosen on validation requests of all users, "
         "those named for this test among them (never on their test rows); --held-out-users of "
-        "build and tune keeps them out."
+        "build, tune and retrievers fit keeps them out."
     ]
 
 
