@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from instructrec import stages
+from instructrec.errors import UsageError
 from instructrec.stages import RunConfig, made_up, stages_of
 
 
@@ -41,6 +42,26 @@ def test_a_budget_is_shared_by_tuning_and_the_report():
     assert config.requests() == 2571
     assert config.sequential_settings().budget == pytest.approx(180)
     assert RunConfig(budget=10).requests() == 200
+
+
+def test_a_tower_takes_its_share_of_the_budget_from_tuning():
+    config = RunConfig(budget=1800, tower=True)
+    assert config.tower_settings().budget == pytest.approx(180)
+    assert config.tune_settings()["budget"] == pytest.approx(720)
+
+
+def test_a_tower_makes_the_retrievers_anew_and_after_the_corpus():
+    one, other = by_name(RunConfig()), by_name(RunConfig(tower=True))
+    changed = [name for name in one if one[name].settings != other[name].settings]
+    assert changed == ["retrievers", "retrievers-serving"]
+    assert one["retrievers"].after == ("dataset",)
+    assert other["retrievers"].after == ("dataset", "corpus")
+    assert other["retrievers-serving"].after == ("dataset", "retrievers")
+
+
+def test_what_is_no_text_encoder_is_told_before_anything_is_made():
+    with pytest.raises(UsageError, match="is a language model, not a text encoder"):
+        by_name(RunConfig(encoder="flan-t5-small"))
 
 
 def test_steps_go_before_a_budget_and_a_number_of_requests_before_its_share():

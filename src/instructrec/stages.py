@@ -16,7 +16,7 @@ from instructrec.folders import write_json
 from instructrec.instructions.schema import Scenario
 from instructrec.protocols import SILENT, Progress, Scorer
 from instructrec.retrieval import load_retrievers
-from instructrec.retrieval.settings import SequentialConfig
+from instructrec.retrieval.settings import SequentialConfig, TowerConfig
 
 if TYPE_CHECKING:
     from instructrec.data.importing import ImportConfig
@@ -28,6 +28,8 @@ TUNING_SHARE = 0.5
 SEQUENTIAL_SHARE = 0.1
 """Share of a time budget that the sequential retriever may take, twice: for the report and for
 use."""
+TOWER_SHARE = 0.1
+"""Share of a time budget that tuning the text encoder may take, out of tuning's."""
 REPORT_SHARE = 0.2
 """Share of a time budget that the report may take."""
 LIST_SECONDS = 0.01
@@ -79,6 +81,12 @@ class RunConfig(BaseModel):
     """Further settings of `instructrec.tuning.config.TuneConfig`."""
     sequential: dict[str, Any] = Field(default_factory=dict)
     """Further settings of `instructrec.retrieval.settings.SequentialConfig`."""
+    encoder: str | None = None
+    """The text encoder (`instructrec.retrieval.encoder.find_encoder`); minilm when left out."""
+    tower: bool = False
+    """Whether the text encoder is tuned on the corpus as well (docs/dense.md)."""
+    tower_tuning: dict[str, Any] = Field(default_factory=dict)
+    """Further settings of `instructrec.retrieval.settings.TowerConfig`."""
 
     def held_out(self) -> frozenset[str]:
         """The users that no choice may look at.
@@ -98,7 +106,8 @@ class RunConfig(BaseModel):
         if self.steps is not None:
             settings["steps"] = self.steps
         elif self.budget is not None:
-            settings["budget"] = self.budget * TUNING_SHARE
+            share = TUNING_SHARE - TOWER_SHARE if self.tower else TUNING_SHARE
+            settings["budget"] = self.budget * share
         return settings
 
     def sequential_settings(self) -> SequentialConfig:
@@ -107,6 +116,35 @@ class RunConfig(BaseModel):
         if self.budget is not None:
             settings.setdefault("budget", self.budget * SEQUENTIAL_SHARE)
         return SequentialConfig(**settings)
+
+    def tower_settings(self) -> TowerConfig:
+        """Settings of tuning the text encoder."""
+        settings = {"seed": self.seed, **self.tower_tuning}
+        if self.budget is not None:
+            settings.setdefault("budget", self.budget * TOWER_SHARE)
+        return TowerConfig(**settings)
+
+    def retrieval_settings(self) -> dict[str, Any]:
+        """What decides the retrievers.
+
+        Raises:
+            UsageError: There is no such text encoder.
+            ModelError: It cannot be fetched, or is of a kind not known here.
+        """
+        settings: dict[str, Any] = {
+            "protocol": self.protocol.value,
+            "dense": encoder_is_here(),
+            "sequential": self.sequential_settings().model_dump(),
+        }
+        if self.encoder is not None:
+            from instructrec.retrieval.encoder import find_encoder
+
+            found = find_encoder(self.encoder)
+            settings |= {"dense": found is not None, "encoder": self.encoder}
+            settings["identity"] = None if found is None else found.identity
+        if self.tower:
+            settings["tower"] = self.tower_settings().model_dump()
+        return settings
 
     def requests(self) -> int | None:
         """Test requests of each scenario; none for all."""
@@ -148,11 +186,8 @@ def stages_of(config: RunConfig, dataset: Stage, progress: Progress = SILENT) ->
         dataset: The stage that makes the dataset (`imported` or `made_up`).
         progress: Handed to every stage.
     """
-    base = {
-        "protocol": config.protocol.value,
-        "dense": encoder_is_here(),
-        "sequential": config.sequential_settings().model_dump(),
-    }
+    base = config.retrieval_settings()
+    learnt_from = ("dataset", "corpus") if config.tower else ("dataset",)
     measured = {
         "scenarios": list(config.scenarios),
         "test_users": config.requests(),
@@ -162,7 +197,7 @@ def stages_of(config: RunConfig, dataset: Stage, progress: Progress = SILENT) ->
     texts = {"annotations": config.annotations} if config.annotations else {}
     plan: list[tuple[str, Mapping[str, Any], Callable[..., None], tuple[str, ...]]] = [
         ("model", config.tune_settings(), _tune, ("dataset", "corpus")),
-        ("retrievers", base, _fit_retrievers, ("dataset",)),
+        ("retrievers", base, _fit_retrievers, learnt_from),
         (
             "fusion.json",
             {"users": config.fusion_users},
@@ -175,7 +210,7 @@ def stages_of(config: RunConfig, dataset: Stage, progress: Progress = SILENT) ->
             _report,
             ("dataset", "corpus", "model", "retrievers", "fusion.json"),
         ),
-        ("retrievers-serving", base, _fit_serving, ("dataset",)),
+        ("retrievers-serving", base, _fit_serving, ("dataset", "retrievers")),
     ]
     corpus_settings = {
         **config.corpus,
@@ -253,27 +288,34 @@ def _tune(config: RunConfig, target: Path, *, progress: Progress) -> None:
 
 
 def _fit_retrievers(config: RunConfig, target: Path, *, progress: Progress) -> None:
-    _make_retrievers(config, target, config.protocol, progress)
+    from instructrec.retrieval.making import make_retrievers
+
+    run = target.parent
+    make_retrievers(
+        Dataset(run / "dataset"),
+        target,
+        protocol=config.protocol,
+        sequential=config.sequential_settings(),
+        held_out=config.held_out(),
+        corpus=run / "corpus" if config.tower else None,
+        tower=config.tower_settings() if config.tower else None,
+        encoder=config.encoder,
+        command="instructrec build",
+        replace=True,
+        progress=progress,
+    )
 
 
 def _fit_serving(config: RunConfig, target: Path, *, progress: Progress) -> None:
-    # All rows, test rows among them: this folder is for use and evaluation refuses it.
-    _make_retrievers(config, target, None, progress)
-
-
-def _make_retrievers(
-    config: RunConfig, target: Path, protocol: Protocol | None, progress: Progress
-) -> None:
     from instructrec.retrieval.making import make_retrievers
 
-    known = target.parent / "retrievers"
+    # All rows, test rows among them: this folder is for use and evaluation refuses it.
+    run = target.parent
     make_retrievers(
-        Dataset(target.parent / "dataset"),
+        Dataset(run / "dataset"),
         target,
-        protocol=protocol,
-        sequential=config.sequential_settings(),
-        held_out=config.held_out() if protocol else (),
-        reuse=known if known.is_dir() and known != target else None,
+        protocol=None,
+        reuse=run / "retrievers",
         command="instructrec build",
         replace=True,
         progress=progress,

@@ -13,6 +13,7 @@ import torch
 from encoder_worlds import write_encoder
 
 from instructrec.data.catalogue import Catalogue
+from instructrec.data.dataset import Tables, write_tables
 from instructrec.data.sequences import Sequences
 from instructrec.data.splits import Targets
 from instructrec.errors import DataError, FolderError
@@ -20,7 +21,7 @@ from instructrec.folders import new_folder, read_json
 from instructrec.instructions.corpus import CORPUS_SCHEMA, Corpus
 from instructrec.instructions.schema import Instruction, Intention, IntentionKind
 from instructrec.protocols import Condition, Filters
-from instructrec.retrieval import KIND, fit_retrievers, load_retrievers
+from instructrec.retrieval import KIND, fit_retrievers, load_retrievers, saw_validation
 from instructrec.retrieval._kinds import CannotFitError, Material
 from instructrec.retrieval._tower_pairs import PairBatches, Pairs, gather_pairs
 from instructrec.retrieval._tower_training import Updater
@@ -29,6 +30,7 @@ from instructrec.retrieval.encoder import SentenceEncoder, find_encoder
 from instructrec.retrieval.settings import TowerConfig
 from instructrec.retrieval.tower import ABOUT, copy_tower, fit_tower, load_tower
 from instructrec.retrieval.vectors import ItemVectors
+from instructrec.stages import RunConfig, made_up, stages_of
 from instructrec.training import SavePoints
 
 THINGS = ("kart", "farm", "hose", "rose", "shears", "pot", "games", "racing")
@@ -53,7 +55,7 @@ def a_row(item: str, **values: Any) -> dict[str, Any]:
     return empty | {"strategy": "direct", "asks": "item", "task": "T3"} | values
 
 
-def a_corpus(folder: Path, *, truthful: bool = True) -> Corpus:
+def a_corpus(folder: Path, *, truthful: bool = True, dataset: Path | None = None) -> Corpus:
     """Words of a thing are said of its items; in validation too, or of anything."""
     rng = np.random.default_rng(0)
     train, validation = [], []
@@ -66,7 +68,8 @@ def a_corpus(folder: Path, *, truthful: bool = True) -> Corpus:
                 a_row(f"i{other}{k}", intention=f"{asked} {more} the", user_id=f"u{t}")
                 for more in ("for", "with")
             ]
-    with new_folder(folder, "corpus", command="test") as draft:
+    inputs = {} if dataset is None else {"dataset": dataset}
+    with new_folder(folder, "corpus", command="test", inputs=inputs) as draft:
         for name, rows in (("train", train), ("validation", validation)):
             frame = pl.DataFrame(rows, schema=CORPUS_SCHEMA)
             frame.write_parquet(draft.path / f"{name}.parquet")
@@ -352,3 +355,36 @@ def test_a_folder_of_retrievers_has_a_tower_beside_the_encoder_that_was_chosen(
 def test_without_a_corpus_there_is_no_tower(encoder, tmp_path):
     with pytest.raises(CannotFitError, match="--corpus"):
         retrievers(tmp_path / "retrievers", encoder.folder, None)
+
+
+def test_a_run_with_a_tower_tunes_it_on_its_corpus_and_takes_it_over_for_use(encoder, tmp_path):
+    catalogue = a_catalogue()
+    events = pl.DataFrame(
+        [
+            (f"u{user}", item, place)
+            for user in range(8)
+            for place, item in enumerate(catalogue.item_ids[user : user + 4])
+        ],
+        schema=["user_id", "item_id", "timestamp"],
+        orient="row",
+    )
+    with new_folder(tmp_path / "dataset", "dataset", command="test") as draft:
+        write_tables(draft, Tables(catalogue.items.lazy(), events.lazy(), clock="order"))
+    a_corpus(tmp_path / "corpus", dataset=tmp_path / "dataset")
+    config = RunConfig(
+        encoder=str(encoder.folder),
+        tower=True,
+        tower_tuning=CONFIG.model_dump(exclude={"seed"}),
+        sequential={"dimensions": 8, "steps": 2},
+    )
+    stages = {stage.name: stage for stage in stages_of(config, made_up(8, 32, 0))}
+    for name in ("retrievers", "retrievers-serving"):
+        stages[name].make(tmp_path / name)
+        assert read_json(tmp_path / name / "tower" / ABOUT)["kept"]
+    one, other = (tmp_path / name for name in ("retrievers", "retrievers-serving"))
+    assert folder_bytes(one / "tower") == folder_bytes(other / "tower")
+    # Fusion and recommender take whatever these give, by name.
+    found = load_retrievers(other, catalogue)
+    assert {"tower", "dense", "sequential", "popularity"} <= set(found)
+    assert all(saw_validation(piece) for piece in found.values())
+    assert not any(saw_validation(piece) for piece in load_retrievers(one, catalogue).values())

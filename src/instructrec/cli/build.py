@@ -57,6 +57,18 @@ def build(
             help="tiny-causal (default), mini-causal, tiny-t5, mini-t5, or any checkpoint."
         ),
     ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="The text encoder: minilm (default), or a folder or hub name in the layout of "
+            "sentence-transformers.",
+            metavar="NAME|FOLDER",
+        ),
+    ] = None,
+    tower: Annotated[
+        bool,
+        typer.Option("--tower", help="Tune the text encoder on the corpus as well (minutes)."),
+    ] = False,
     budget: Annotated[
         str | None, typer.Option(help="Time for everything, roughly: 30m (default), 1h30m.")
     ] = None,
@@ -97,6 +109,8 @@ def build(
         "teacher": teacher,
         "annotations": annotations,
         "backbone": backbone,
+        "encoder": encoder,
+        "tower": tower or None,
         "budget": None if budget is None else parse_seconds(budget),
         "steps": steps,
         "test_users": test_users,
@@ -138,6 +152,7 @@ def build(
 
 def _settings(file: Path | None, flags: dict[str, Any]) -> RunConfig:
     from instructrec.data.splits import Protocol
+    from instructrec.retrieval.settings import SequentialConfig, TowerConfig
     from instructrec.stages import RunConfig
     from instructrec.tuning.config import TuneConfig
     from instructrec.tuning.start import check_backbone
@@ -150,5 +165,7 @@ def _settings(file: Path | None, flags: dict[str, Any]) -> RunConfig:
     tuning = settings.tune_settings()
     rest = {name: value for name, value in tuning.items() if name not in settings.tuning}
     settled_with(TuneConfig, file, rest, within="tuning")
+    settled_with(SequentialConfig, file, {}, within="sequential")
+    settled_with(TowerConfig, file, {}, within="tower_tuning")
     check_backbone(settings.backbone)
     return settings
