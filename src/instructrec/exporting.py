@@ -6,7 +6,6 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
@@ -19,7 +18,7 @@ from instructrec.data.dataset import Dataset
 from instructrec.data.splits import Protocol
 from instructrec.errors import UsageError
 from instructrec.evaluation.trials import CandidateList, Trial, make_trial
-from instructrec.folders import MANIFEST, new_folder, read_manifest
+from instructrec.folders import MANIFEST, carried, new_folder, read_manifest
 from instructrec.instructions.annotations import ANNOTATION_SCHEMA, Annotations
 from instructrec.instructions.schema import Scenario
 from instructrec.protocols import SILENT, Progress, Scores
@@ -95,6 +94,8 @@ def export_model(
     if to not in FORMATS:
         raise UsageError(f"there is no format {to!r}", f"Use one of {', '.join(FORMATS)}")
     source = Path(model)
+    if not any((source / name).is_file() for name in _NAMING[1:]) and (source / "model").is_dir():
+        raise UsageError(f"{source} is a run, not a model", f"Name {source / 'model'}")
     known = read_manifest(source) if (source / MANIFEST).is_file() else {}
     backbone = load(model)
     origin = next((source / name for name in _NAMING if (source / name).is_file()), None)
@@ -112,20 +113,11 @@ def export_model(
             if (source / name).is_file():
                 shutil.copyfile(source / name, draft.path / name)
         draft.rows |= known.get("rows", {})
-        draft.facts |= _carried(known) | {"format": to}
+        draft.facts |= carried(known) | {"format": to}
         return Sizes(_bytes(source, "*.safetensors"), _bytes(draft.path, "*.onnx*"))
 
 
 _NAMING = (MANIFEST, "config.json", "adapter_config.json")
-_OWN = {"command", "files", "inputs", "kind", "rows", "seed", "settings", "versions"}
-
-
-def _carried(manifest: dict[str, Any]) -> dict[str, Any]:
-    """What a manifest says of a model's making, which an export does not change."""
-    facts = {name: value for name, value in manifest.items() if name not in _OWN}
-    if "inputs" in manifest:
-        facts["inputs"] = manifest["inputs"]
-    return facts
 
 
 def _bytes(folder: Path, pattern: str) -> int:

@@ -183,6 +183,25 @@ def _hashes(folder: Path) -> dict[str, str]:
     return hashes
 
 
+_OWN = {"command", "files", "inputs", "kind", "rows", "seed", "settings", "versions"}
+
+
+def carried(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What a manifest says of a model's making, which another form of its weights keeps.
+
+    Args:
+        manifest: Of the model; empty where it has none.
+
+    Returns:
+        Facts of the new folder: the model's own, such as its protocol, and the hashes of what it
+        was made of.
+    """
+    facts = {name: value for name, value in manifest.items() if name not in _OWN}
+    if "inputs" in manifest:
+        facts["inputs"] = manifest["inputs"]
+    return facts
+
+
 def read_manifest(folder: Path, kind: str | None = None) -> dict[str, Any]:
     """The manifest of a complete folder.
 

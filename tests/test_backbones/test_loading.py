@@ -16,9 +16,11 @@ from safetensors.torch import load_file, save_file
 from instructrec.backbones import Backbone, load, train_tokenizer
 from instructrec.backbones.devices import device_named
 from instructrec.backbones.loading import _check_weights
+from instructrec.backbones.merging import merge_adapter
 from instructrec.cli.app import run as run_cli
 from instructrec.errors import ModelError, UsageError
 from instructrec.evaluation.of_run import _tuned_here
+from instructrec.folders import read_manifest, verify
 
 from .conftest import TITLES, foreign_tokenizer, plain_sum
 
@@ -168,6 +170,23 @@ def test_a_merged_adapter_is_saved_as_an_ordinary_checkpoint(
     assert (out / "scoring.json").read_text() == '{"rule": "mean"}'
     assert run_cli(["models", "merge", str(out), "--out", str(tmp_path / "again")]) == 2
     assert not (tmp_path / "again").exists()
+
+
+def test_a_merged_adapter_keeps_what_its_manifest_says_of_its_making(
+    make_adapter: Callable[[str], tuple[Path, Backbone]], tmp_path: Path
+) -> None:
+    folder, _ = make_adapter("llama")
+    held_out = {"users": 3, "hash": 7}
+    making = {"protocol": "items", "inputs": {"corpus": "0123"}, "kind": "model", "seed": 4}
+    making |= {"settings": {"held_out": held_out}, "rows": {"train": 9}, "files": {}}
+    (folder / "manifest.json").write_text(json.dumps(making))
+    merge_adapter(folder, tmp_path / "merged")
+    verify(tmp_path / "merged")
+    found = read_manifest(tmp_path / "merged", "model")
+    for name in ("protocol", "inputs", "seed", "rows"):
+        assert found[name] == making[name]
+    assert found["settings"]["held_out"] == held_out
+    assert found["command"] == "instructrec models merge"
 
 
 def test_an_adapter_of_another_model_or_with_pickled_weights_is_refused(

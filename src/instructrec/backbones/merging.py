@@ -7,7 +7,7 @@ from pathlib import Path
 
 from instructrec.backbones.loading import ADAPTER, load
 from instructrec.errors import UsageError
-from instructrec.folders import new_folder
+from instructrec.folders import MANIFEST, carried, new_folder, read_manifest
 
 MERGED = "checkpoint"
 """The kind of folder that is made."""
@@ -18,7 +18,8 @@ def merge_adapter(
 ) -> None:
     """Write a model folder in which an adapter is part of the weights.
 
-    What lies beside the adapter and decides how it is asked (scoring.json) goes along.
+    What lies beside the adapter and decides how it is asked (scoring.json) goes along, and what
+    its manifest says of its making, if it has one: under which protocol, without which users.
 
     Args:
         adapter: A folder with adapter_config.json and adapter_model.safetensors.
@@ -32,13 +33,15 @@ def merge_adapter(
     """
     if not (adapter / ADAPTER).is_file():
         raise UsageError(f"{adapter} has no {ADAPTER}", "Name the folder of a LoRA adapter")
-    settings = {"adapter": adapter.name, "dtype": dtype}
+    known = read_manifest(adapter) if (adapter / MANIFEST).is_file() else {}
+    settings = {**known.get("settings", {}), "adapter": adapter.name, "dtype": dtype}
     inputs = {"adapter": adapter / ADAPTER}
     with new_folder(
         out,
-        MERGED,
+        str(known.get("kind", MERGED)),
         command="instructrec models merge",
         settings=settings,
+        seed=int(known.get("seed", 0)),
         inputs=inputs,
         replace=replace,
     ) as draft:
@@ -46,3 +49,5 @@ def merge_adapter(
         for name in ("scoring.json", "templates.json"):
             if (adapter / name).is_file():
                 shutil.copyfile(adapter / name, draft.path / name)
+        draft.rows |= known.get("rows", {})
+        draft.facts |= carried(known)
