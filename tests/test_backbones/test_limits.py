@@ -93,6 +93,27 @@ def test_when_not_even_one_prompt_fits_that_is_one_clear_error(
         own.token_log_likelihoods(prompts, lists)
 
 
+def test_candidates_after_a_prompt_that_was_read_need_no_more_memory_either(
+    own: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts, lists = _world(own)
+    candidates = [ids for one in lists for ids in one]
+    memory = own.read(prompts[:1])
+    whole = own.memory_log_likelihoods(memory, candidates)
+    most = sum(map(len, candidates)) // 4
+    managed = _runs_out(monkeypatch, own, lambda shape: shape[1] > most, MemoryError())
+    with pytest.warns(InstructRecWarning, match="memory ran out on cpu"):
+        found = own.memory_log_likelihoods(memory, candidates)
+    assert managed
+    np.testing.assert_allclose(found.sums, whole.sums, atol=1e-4, rtol=0)
+    _runs_out(monkeypatch, own, lambda shape: True, MemoryError())
+    with (
+        pytest.warns(InstructRecWarning),
+        pytest.raises(ModelError, match=r"not enough memory on cpu for .* candidates"),
+    ):
+        own.memory_log_likelihoods(memory, candidates)
+
+
 def test_other_errors_are_not_taken_for_a_lack_of_memory(
     own: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:

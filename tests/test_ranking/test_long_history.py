@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from instructrec.backbones import Backbone
+from instructrec.errors import InstructRecWarning, ModelError
 from instructrec.instructions.schema import Instruction, Preference
 from instructrec.ranking.likelihood import Likelihood
 from instructrec.ranking.long_history import ChunkMemories, chunks, held_bytes, spell
@@ -111,7 +114,44 @@ def test_the_longest_unused_goes_first_and_the_bound_holds(lm: Backbone) -> None
     assert (len(kept), kept.bytes) == (0, 0)
 
 
-@pytest.mark.parametrize("wrong", [{"rule": "mean"}, {"list_candidates": True}, {"spelled": 0}])
+def test_without_a_longest_history_all_titles_are_told(lm: Backbone) -> None:
+    ranker = Ranker(lm, catalogue())
+    assert len(ranker.render(LONG).title_spans) == len(LONG.preference.history)
+
+
+class Tight:
+    """A backbone that has no room while prompts are remembered, or ever."""
+
+    def __init__(self, inner: Backbone, room: Callable[[], bool]) -> None:
+        self.inner, self.room = inner, room
+        self.limits, self.device = inner.limits, torch.device("cpu")
+
+    def read(self, prompts):
+        if not self.room():
+            raise MemoryError
+        return self.inner.read(prompts)
+
+
+def test_where_memory_runs_out_what_is_remembered_goes_before_a_chunk_is_read(lm) -> None:
+    tight = Tight(lm, lambda: len(kept) == 0)
+    kept = ChunkMemories(tight, 64)
+    kept.get([5] * 10)
+    with pytest.warns(InstructRecWarning, match="memory ran out"):
+        found = kept.get([6] * 10)
+    assert torch.equal(found.last, lm.read([[6] * 10]).last)
+    assert len(kept) == 1
+    assert tight.limits.halvings == 1
+
+
+@pytest.mark.filterwarnings("ignore:memory ran out")
+def test_a_chunk_that_never_fits_is_one_clear_error(lm: Backbone) -> None:
+    with pytest.raises(ModelError, match="not enough memory on cpu for a prompt of 10 tokens"):
+        ChunkMemories(Tight(lm, lambda: False), 64).get([5] * 10)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"rule": "mean"}, {"list_candidates": True}, {"spelled": 0}, {"spelled": None}]
+)
 def test_settings_that_do_not_go_together_are_refused(wrong) -> None:
     with pytest.raises(ValidationError):
-        ScoringConfig(long_history="chunks", **wrong)
+        ScoringConfig(long_history="chunks", **{"spelled": 4, **wrong})

@@ -146,6 +146,11 @@ class Backbone(Protocol):
         """``seq2seq`` or ``causal``."""
         ...
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        ...
+
     def prompt_ids(
         self,
         prompts: Sequence[Prompt | str],

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from instructrec.backbones.base import MAX_CANDIDATE_TOKENS, Likelihoods
 from instructrec.backbones.candidate_tree import CandidateTree, Ints
 from instructrec.backbones.limits import SMALLEST_BLOCK, Limits, is_out_of_memory
 from instructrec.errors import InstructRecWarning, ModelError
+
+T = TypeVar("T")
 
 LINE_LENGTHS = np.array([14, 30, 62, 126, MAX_CANDIDATE_TOKENS])
 """Lines of candidates up to each of these depths are read together, so that few long titles among
@@ -92,8 +94,8 @@ class Memory(Protocol):
         ...
 
 
-class TreeReader(Protocol):
-    """The part of a backbone that the engine needs.
+class Limited(Protocol):
+    """What reads less at once when memory runs out.
 
     Attributes:
         limits: The most that is read at once; halved when memory runs out.
@@ -105,6 +107,10 @@ class TreeReader(Protocol):
     def device(self) -> torch.device:
         """Where the weights lie."""
         ...
+
+
+class TreeReader(Limited, Protocol):
+    """The part of a backbone that the engine needs."""
 
     def read(self, prompts: Sequence[Sequence[int]]) -> Memory:
         """Read prompts, once."""
@@ -218,11 +224,18 @@ def memory_log_likelihoods(
         memory: Of this one prompt; it is not changed.
         candidates: As `Backbone.candidate_ids` gives them.
 
+    Where memory runs out, half as much is read at once from then on.
+
     Raises:
-        ModelError: A score is not a number.
+        ModelError: A score is not a number, or memory does not suffice for the smallest part.
     """
+
+    def score() -> Likelihoods:
+        trees = [CandidateTree.build(candidates)]
+        return _score_trees(reader, memory, trees, False)[0]
+
     with torch.inference_mode():
-        (found,) = _score_trees(reader, memory, [CandidateTree.build(candidates)], False)
+        found = within_memory(reader, score, f"{len(candidates):,} candidates after a prompt")
     if not np.isfinite(found.sums).all():
         raise ModelError(_NOT_A_NUMBER, _DAMAGED)
     return found
@@ -265,27 +278,62 @@ def _try_bucket(
     Raises:
         ModelError: See `tree_log_likelihoods`.
     """
-    try:
+
+    def score() -> list[Likelihoods]:
         trees = [CandidateTree.build(one) for one in candidates]
-        found = _score_trees(reader, reader.read(prompts), trees, constrained)
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        if len(prompts) == 1 and reader.limits.block_nodes <= SMALLEST_BLOCK:
-            raise ModelError(
-                f"there is not enough memory on {reader.device} for a prompt of "
-                f"{len(prompts[0]):,} tokens and {len(candidates[0]):,} candidates",
-                "Take a smaller model, bfloat16, shorter prompts or another device",
-            ) from None
-        found = None
-    if found is None:
-        _shrink(reader)
-    elif not all(np.isfinite(one.sums).all() for one in found):
+        return _score_trees(reader, reader.read(prompts), trees, constrained)
+
+    what = f"a prompt of {len(prompts[0]):,} tokens and {len(candidates[0]):,} candidates"
+    found = _attempt(reader, score, what, can_split=len(prompts) > 1)
+    if found is not None and not all(np.isfinite(one.sums).all() for one in found):
         raise ModelError(_NOT_A_NUMBER, _DAMAGED)
     return found
 
 
-def _shrink(reader: TreeReader) -> None:
+def within_memory(
+    reader: Limited, work: Callable[[], T], what: str, free: Callable[[], None] | None = None
+) -> T:
+    """Do something again and again with lower limits until it fits.
+
+    Args:
+        reader: The model that does it; its limits are halved where memory runs out.
+        work: What is to be done.
+        what: That in words, for the error.
+        free: Lets go of what may be held in vain, before each further try.
+
+    Raises:
+        ModelError: Memory does not suffice at the lowest limits either.
+    """
+    while (found := _attempt(reader, work, what)) is None:
+        if free is not None:
+            free()
+    return found
+
+
+def _attempt(
+    reader: Limited, work: Callable[[], T], what: str, can_split: bool = False
+) -> T | None:
+    """What ``work`` gives; none where memory ran out and the limits were halved.
+
+    Raises:
+        ModelError: Memory ran out, the limits are the lowest and the work cannot be split.
+    """
+    try:
+        return work()
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        if not can_split and reader.limits.block_nodes <= SMALLEST_BLOCK:
+            raise ModelError(
+                f"there is not enough memory on {reader.device} for {what}",
+                "Take a smaller model, bfloat16, shorter prompts or another device",
+            ) from None
+    # Not before the error is gone, since its traceback holds what was read.
+    _shrink(reader)
+    return None
+
+
+def _shrink(reader: Limited) -> None:
     """Halve what is read at once, and say so the first time."""
     if not reader.limits.halvings:
         warnings.warn(

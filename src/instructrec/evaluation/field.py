@@ -118,7 +118,8 @@ def _untuned(model: Path, ranker: Ranker, place: tuple[str, float | None]) -> Sc
     from instructrec.ranking.scoring import ScoringConfig
     from instructrec.tuning import untuned
 
-    kept = {"templates": ranker.scoring.templates, "max_tokens": ranker.scoring.max_tokens}
+    told = ranker.scoring
+    kept = {name: getattr(told, name) for name in ("templates", "max_tokens", "spelled")}
     scoring = ScoringConfig.untuned().model_copy(update=kept)
     (device, memory), backbone = place, untuned(model)
     move(backbone.model, device_named(device), "the untuned backbone")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from instructrec.backbones import Backbone
 from instructrec.backbones.base import Prompt
-from instructrec.backbones.likelihoods import Memory
+from instructrec.backbones.likelihoods import Memory, within_memory
 from instructrec.instructions.schema import Instruction
 from instructrec.ranking.likelihood import Likelihood
 
@@ -22,10 +22,10 @@ Floats = NDArray[np.float64]
 _MEBIBYTE = 2**20
 
 
-def spell(instruction: Instruction, titles: int) -> Instruction:
-    """The instruction with no more than the latest ``titles`` of its history."""
+def spell(instruction: Instruction, titles: int | None) -> Instruction:
+    """The instruction with no more than the latest ``titles`` of its history, all when none."""
     preference = instruction.preference
-    if len(preference.history) <= titles:
+    if titles is None or len(preference.history) <= titles:
         return instruction
     recent = replace(
         preference,
@@ -84,15 +84,18 @@ class ChunkMemories:
         return len(self._kept)
 
     def get(self, ids: Sequence[int]) -> Memory:
-        """The memory of a prompt, read now where it is not remembered."""
+        """The memory of a prompt, read now where it is not remembered.
+
+        Raises:
+            ModelError: There is no room for it, even with nothing else remembered.
+        """
         key = tuple(ids)
         if key in self._kept:
             self.hits += 1
             self._kept.move_to_end(key)
             return self._kept[key][0]
         self.misses += 1
-        with torch.inference_mode():
-            memory: Memory = self._backbone.read([list(ids)])
+        memory = self._read(list(ids))
         size = held_bytes(memory)
         if size <= self._room:
             self._kept[key] = (memory, size)
@@ -101,6 +104,15 @@ class ChunkMemories:
                 _, (_, freed) = self._kept.popitem(last=False)
                 self.bytes -= freed
         return memory
+
+    def _read(self, ids: list[int]) -> Memory:
+        def read() -> Memory:
+            memory: Memory = self._backbone.read([ids])
+            return memory
+
+        what = f"a prompt of {len(ids):,} tokens"
+        with torch.inference_mode():
+            return within_memory(self._backbone, read, what, free=self.forget)
 
     def forget(self) -> None:
         """Let go of everything."""

@@ -37,7 +37,7 @@ class Ranker:
 
     The candidates are left out of the prompt, so that their order cannot matter; with
     ``scoring.list_candidates`` they are listed, in ``scoring.orders`` orders. Of a history only
-    the latest ``scoring.spelled`` titles are told, however many an instruction has.
+    the latest ``scoring.spelled`` titles are told, if it is set, however many there are.
 
     Args:
         backbone: The language model.
@@ -110,11 +110,15 @@ class Ranker:
     @property
     def scores_apart(self) -> bool:
         """Whether a candidate's score does not depend on which others are scored with it."""
-        return not self.scoring.list_candidates and self.scoring.rule != "constrained"
+        reads_apart = getattr(self.backbone, "reads_apart", True)
+        listed = self.scoring.list_candidates or self.scoring.rule == "constrained"
+        return reads_apart and not listed
 
     @cached_property
     def older(self) -> ChunkReader:
         """Reads what a history has beyond the titles spelled out (``scoring.long_history``)."""
+        if self.scoring.spelled is None:
+            raise UsageError(f"there are no older titles: {SCORING} has no spelled", "Set it")
         memories = ChunkMemories(self.backbone, self.scoring.chunk_memory)
         return ChunkReader(self.likelihood, memories, self.render, self.scoring.spelled)
 

@@ -8,7 +8,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from instructrec.errors import FolderError
-from instructrec.folders import read_json, write_json
+from instructrec.folders import MANIFEST, read_json, read_manifest, write_json
 
 SCORING = "scoring.json"
 TRIED = "templates.json"
@@ -41,9 +41,10 @@ class ScoringConfig(BaseModel):
     given, more make the ranking independent of that and cost as many times as much."""
     max_tokens: int = Field(512, ge=16)
     """Tokens of a prompt at most; the oldest titles go first."""
-    spelled: int = Field(19, ge=1)
+    spelled: int | None = Field(None, ge=1)
     """The latest titles of a history that a prompt spells out: no more than in training, since a
-    model does not make sense of longer histories than it was tuned on (docs/long-histories.md)."""
+    model does not make sense of longer histories than it was tuned on (docs/long-histories.md).
+    All of them when none, as for a checkpoint that was not tuned here."""
     long_history: LongHistory = "recent"
     """What becomes of older titles: ``recent`` leaves them to the other evidence; ``chunks`` adds
     what the model says after each chunk of ``spelled`` titles, read apart and remembered."""
@@ -56,6 +57,8 @@ class ScoringConfig(BaseModel):
     @model_validator(mode="after")
     def _chunks_add_up(self) -> Self:
         if self.long_history == "chunks":
+            if self.spelled is None:
+                raise ValueError("chunks need to know how many titles are spelled out: set spelled")
             if self.rule not in ("sum", "pmi"):
                 raise ValueError(f"chunks add up with the rules sum and pmi, not with {self.rule}")
             if self.list_candidates:
@@ -72,11 +75,17 @@ class ScoringConfig(BaseModel):
     def load(cls, folder: Path) -> ScoringConfig:
         """Read a model folder's scoring.json.
 
+        One of before ``spelled`` was stored takes it from the manifest's ``max_history``, if that
+        tells it.
+
         Raises:
             FolderError: It is absent or not what this version writes.
         """
         try:
-            return cls.model_validate(read_json(folder / SCORING))
+            known = read_json(folder / SCORING)
+            if isinstance(known, dict) and "spelled" not in known:
+                known["spelled"] = _longest_in_training(folder)
+            return cls.model_validate(known)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "the file"
@@ -87,3 +96,10 @@ class ScoringConfig(BaseModel):
     def save(self, folder: Path) -> None:
         """Write scoring.json into a model folder."""
         write_json(folder / SCORING, self.model_dump())
+
+
+def _longest_in_training(folder: Path) -> int | None:
+    """Titles of a history in training at most, where a model's manifest tells it."""
+    known = read_manifest(folder) if (folder / MANIFEST).is_file() else {}
+    items = known.get("settings", {}).get("max_history")
+    return None if items is None else int(items) - 1

@@ -95,6 +95,11 @@ class OnnxBackbone(Language):
             if file.endswith(".onnx")
         }
 
+    @property
+    def reads_apart(self) -> bool:
+        """Whether what else is read at once changes nothing; eight bits are shared out by it."""
+        return self.graphs.format != "onnx-int8"
+
     def _room(self, max_tokens: int) -> int:
         window = window_of(self.model.config) if self.family == "causal" else None
         room = super()._room(max_tokens)
