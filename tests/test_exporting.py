@@ -12,10 +12,14 @@ pytest.importorskip("onnx", reason="needs the extra instructrec[onnx]")
 pytest.importorskip("onnxruntime", reason="needs the extra instructrec[onnx]")
 pytest.importorskip("onnxscript", reason="needs the extra instructrec[onnx]")
 
+from instructrec.backbones import load
 from instructrec.cli.app import run as command
+from instructrec.data.dataset import Dataset
 from instructrec.errors import UsageError
 from instructrec.exporting import check_export, export_model
 from instructrec.folders import read_manifest, verify
+from instructrec.ranking.ranker import Ranker
+from instructrec.ranking.scoring import ScoringConfig
 from instructrec.recommender import Recommender
 
 
@@ -52,6 +56,20 @@ def test_a_run_with_it_recommends_and_is_evaluated(
     assert {"instructrec", "lm"} & {row["model"] for row in rows}
 
 
+def test_only_scores_in_eight_bits_depend_on_the_company(
+    tiny_run: Path, exported: Path, tmp_path: Path
+) -> None:
+    export_model(tiny_run / "model", tmp_path / "exact", to="onnx")
+    catalogue = Dataset(tiny_run / "dataset").catalogue
+    for folder, apart in (
+        (tiny_run / "model", True),
+        (tmp_path / "exact", True),
+        (exported, False),
+    ):
+        ranker = Ranker(load(folder), catalogue, scoring=ScoringConfig())
+        assert ranker.scores_apart is apart
+
+
 def test_the_check_compares_it_with_the_model(tiny_run: Path, exported: Path) -> None:
     found = check_export(tiny_run / "model", exported, tiny_run / "dataset", requests=20)
     assert found.requests == 20
@@ -64,6 +82,8 @@ def test_wrong_requests_are_one_line(tiny_run: Path, tmp_path: Path) -> None:
         export_model(tiny_run / "model", tmp_path / "out", to="gguf")
     with pytest.raises(UsageError, match="no exported model"):
         check_export(tiny_run / "model", tiny_run / "model", tiny_run / "dataset")
+    with pytest.raises(UsageError, match=r"is a run, not a model. Name .*model"):
+        export_model(tiny_run, tmp_path / "out")
     assert command(["export", str(tiny_run / "model"), "--out", str(tmp_path), "--check"]) == 2
 
 
