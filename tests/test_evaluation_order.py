@@ -186,6 +186,21 @@ def test_groups_of_ten_rank_winners_first_and_lose_what_was_second_in_its_group(
     assert 4 < np.mean(kept) < 9
 
 
+def test_equals_in_a_group_are_told_apart_by_row_whatever_the_shuffle() -> None:
+    class Nothing(ByRow):
+        def score(self, instructions: Sequence[Instruction], candidates: Rows) -> Scores:
+            return np.zeros(candidates.shape, np.float32)
+
+    asked = trial(30, width=20)
+    for seed in range(5):
+        scores = GroupsOfTen(Nothing(), seed).score(asked.requests.instructions, asked.candidates)
+        best = scores == scores.max(axis=1, keepdims=True)
+        assert (best.sum(axis=1) == 2).all()
+        # Of two groups of ten one has the smallest row of all, and so has the winners.
+        assert best[np.arange(30), asked.candidates.argmin(axis=1)].all()
+        assert not best[np.arange(30), asked.candidates.argmax(axis=1)].any()
+
+
 def test_groups_have_ten_candidates_and_their_winners_meet() -> None:
     scorer = ByRow(apart=False)
     asked = trial(3, width=100)

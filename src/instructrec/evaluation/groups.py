@@ -43,7 +43,7 @@ class GroupsOfTen:
         """See `instructrec.protocols.Scorer.score`; scores are places, the best is highest."""
         groups = self._groups(candidates.shape[1])
         first = self._first_round(instructions, candidates, groups)
-        winners = np.stack([group[np.argmax(first[:, group], axis=1)] for group in groups], axis=1)
+        winners = np.stack([_winner(first, candidates, group) for group in groups], axis=1)
         finalists = np.take_along_axis(candidates, winners, axis=1)
         final = (
             np.take_along_axis(first, winners, axis=1)
@@ -73,3 +73,9 @@ class GroupsOfTen:
         for group in groups:
             scores[:, group] = self._scorer.score(instructions, candidates[:, group])
         return scores
+
+
+def _winner(scores: Scores, candidates: Rows, group: Rows) -> Rows:
+    """(n,) the column that wins a group, of equals that of the smaller row as in use."""
+    order = np.lexsort((candidates[:, group], -scores[:, group]), axis=1)
+    return np.asarray(group[order[:, 0]])
