@@ -481,6 +481,10 @@ def test_users_are_a_number_or_a_file(tmp_path: Path) -> None:
     assert read_users(str(tmp_path / "plain")) == (frozenset({"u1", "u2"}), None)
     (tmp_path / "table.csv").write_text("user_id,x\n7,1\n8,2\n")
     assert read_users(str(tmp_path / "table.csv")) == (frozenset({"7", "8"}), None)
+    for empty, content in (("none", "\n \n"), ("none.csv", "user_id,x\n")):
+        (tmp_path / empty).write_text(content)
+        with pytest.raises(UsageError, match=f"{empty} names no user"):
+            read_users(str(tmp_path / empty))
     for wrong in ("0", "-3", "many", str(tmp_path / "absent.csv")):
         with pytest.raises(UsageError, match="neither a number"):
             read_users(wrong)

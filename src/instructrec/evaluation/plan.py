@@ -117,7 +117,7 @@ def users_of(path: Path) -> frozenset[str]:
         path: One user id a line, or Parquet, CSV, TSV or JSON lines with a column user_id.
 
     Raises:
-        UsageError: There is no such file, or it has no column user_id.
+        UsageError: There is no such file, it has no column user_id, or it names nobody.
     """
     if not path.is_file():
         raise UsageError(f"there is no file {path}", "Check the path")
@@ -125,6 +125,10 @@ def users_of(path: Path) -> frozenset[str]:
         frame = read_table(path)
         if "user_id" not in frame.columns:
             raise UsageError(f"{path} has no column 'user_id'", "Name it so")
-        return frozenset(frame["user_id"].cast(pl.String).drop_nulls().to_list())
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return frozenset(line.strip() for line in lines if line.strip())
+        named = frame["user_id"].cast(pl.String).drop_nulls().to_list()
+    else:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        named = [line.strip() for line in lines if line.strip()]
+    if not named:
+        raise UsageError(f"{path} names no user", "Write one user id a line")
+    return frozenset(named)
