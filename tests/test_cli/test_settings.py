@@ -18,8 +18,10 @@ def test_a_refused_value_names_its_flag():
 
 
 def test_an_unknown_setting_is_named():
-    with pytest.raises(UsageError, match="--colour 'red': Extra inputs are not permitted"):
+    with pytest.raises(UsageError, match=r"--set colour: there is no such setting. Use one of us"):
         settled(DemoConfig, colour="red")
+    with pytest.raises(UsageError, match="--tower colour: there is no such setting"):
+        settled(DemoConfig, "--tower", colour="red")
 
 
 def test_a_file_of_settings_is_read_and_no_file_is_none(tmp_path: Path):

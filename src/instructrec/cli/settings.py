@@ -14,17 +14,26 @@ from instructrec.folders import read_json
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
-def settled(kind: type[Settings], **values: Any) -> Settings:
+def settled(kind: type[Settings], pairs: str = "--set", /, **values: Any) -> Settings:
     """Make settings of flags.
+
+    Args:
+        kind: The settings.
+        pairs: The flag that takes any setting as NAME=VALUE.
+        values: By name.
 
     Raises:
         UsageError: A value is refused; the flag is named.
     """
-    return settled_with(kind, None, values)
+    return settled_with(kind, None, values, pairs=pairs)
 
 
 def settled_with(
-    kind: type[Settings], file: Path | None, flags: Mapping[str, Any], within: str = ""
+    kind: type[Settings],
+    file: Path | None,
+    flags: Mapping[str, Any],
+    within: str = "",
+    pairs: str = "--set",
 ) -> Settings:
     """Make settings of a JSON file and of flags, which go before it.
 
@@ -33,6 +42,7 @@ def settled_with(
         file: A JSON object; nothing is read where there is none.
         flags: Values by name.
         within: A key of the file whose object is meant, such as ``tuning``.
+        pairs: The flag that takes any setting as NAME=VALUE.
 
     Raises:
         UsageError: The file cannot be read or a value is refused; the flag, or the file and the
@@ -47,6 +57,11 @@ def settled_with(
         name = ".".join(str(part) for part in first["loc"]) or "the settings"
         reason = first["msg"].removeprefix("Value error, ")
         top = str(first["loc"][0]) if first["loc"] else ""
+        known = ", ".join(kind.model_fields)
+        if first["type"] == "extra_forbidden" and len(first["loc"]) == 1 and top in flags:
+            raise UsageError(
+                f"{pairs} {top}: there is no such setting", f"Use one of {known}"
+            ) from None
         if file is None or top in flags:
             flag = (top or name).replace("_", "-")
             raise UsageError(
@@ -54,7 +69,6 @@ def settled_with(
             ) from None
         place = f"{within}.{name}" if within else name
         if first["type"] == "extra_forbidden":
-            known = ", ".join(kind.model_fields)
             raise UsageError(f"{file} has an unknown setting {place!r}", f"Use {known}") from None
         raise UsageError(
             f"{file}, {place} {first.get('input')!r}: {reason}", "Mend this setting"
