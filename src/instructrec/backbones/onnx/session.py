@@ -32,6 +32,9 @@ class Session:
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.inter_op_num_threads = 1
+        # Threads that wait for work by spinning slow each other, and torch's, down: two threads
+        # took longer than one.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         options.enable_mem_pattern = False  # shapes differ from call to call
         options.add_session_config_entry("session.set_denormal_as_zero", "1")
         options.log_severity_level = 4
