@@ -11,7 +11,7 @@ from instructrec.ranking.catalogue_tree import CatalogueTree, Ints
 
 Floats = NDArray[np.float64]
 
-PATIENCE = 36
+PATIENCE = 24
 """Nodes that are read for each place of the beam before the search forgets all but the best."""
 GROUP = 64
 """Beginnings of titles that are read on at once, at most."""
