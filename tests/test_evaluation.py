@@ -23,6 +23,7 @@ from instructrec.evaluation.baselines import BASELINES, Material, applies, fit_b
 from instructrec.evaluation.baselines.minilm import MiniLM
 from instructrec.evaluation.baselines.popularity import Popularity
 from instructrec.evaluation.baselines.random import Random
+from instructrec.evaluation.baselines.sequential import TextSASRec
 from instructrec.evaluation.evaluate import (
     World,
     cautions,
@@ -106,9 +107,10 @@ class Oracle:
 
 
 def rivals(dataset: Dataset) -> list[Contestant]:
-    """All that need no pretrained model."""
+    """All that need neither a pretrained model nor what a run has trained."""
     material = Material(dataset, Protocol.LEAVE_ONE_OUT)
-    found = [kind.fit(material) for kind in BASELINES if kind is not MiniLM]
+    here = [kind for kind in BASELINES if kind not in (MiniLM, TextSASRec)]
+    found = [kind.fit(material) for kind in here]
     return [Contestant(rival.name, "rival", rival.reads, rival) for rival in found]
 
 
