@@ -36,7 +36,6 @@ class Session:
         # took longer than one.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         options.enable_mem_pattern = False  # shapes differ from call to call
-        options.add_session_config_entry("session.set_denormal_as_zero", "1")
         options.log_severity_level = 4
         try:
             return runtime.InferenceSession(
