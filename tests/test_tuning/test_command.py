@@ -48,7 +48,7 @@ def test_the_command_makes_a_model_and_answers_in_json(
         (["--budget", "soon"], "is not a duration"),
         (["--mix", "T2"], "has no value"),
         (["--mix", "T2=2"], "Use 0 to 1"),
-        (["--set", "learning_rat=1"], "learning-rat"),
+        (["--set", "learning_rat=1"], "learning_rat"),
         (["--steps", "0"], "steps"),
         (["--dataset", "nowhere"], "there is no folder nowhere"),
     ],
