@@ -34,7 +34,7 @@ from instructrec.retrieval.search import VectorSearch
 
 K = 100
 CLUSTERS, LATENT = 2000, 48
-SPREAD, NOISE = 0.6, 0.02
+SPREAD, NOISE = 0.6, 0.4
 BLOCK = 50_000
 SHARES = (1.0, 0.5, 0.1)
 """How much of the catalogue filters allow."""
@@ -99,7 +99,7 @@ def measure(folder: Path, items: int, options: argparse.Namespace) -> dict[str, 
 
 def drawer(rng: np.random.Generator, dimensions: int) -> Callable[[int], Vectors]:
     centres = rng.normal(size=(CLUSTERS, LATENT)).astype(np.float32)
-    projection = rng.normal(size=(LATENT, dimensions)).astype(np.float32) / np.sqrt(dimensions)
+    projection = rng.normal(size=(LATENT, dimensions)).astype(np.float32)
 
     def draw(count: int) -> Vectors:
         near = centres[rng.integers(0, CLUSTERS, count)]

@@ -59,6 +59,8 @@ class VectorSearch:
         Returns:
             (requests, k) rows of the catalogue, best first, -1 where fewer are allowed.
         """
+        # Of another type, the product would copy all vectors to that type first.
+        wanted = np.asarray(wanted, dtype=np.float32)
         best = np.full((len(wanted), k), -1, dtype=np.int64)
         asks = np.any(wanted, axis=1)
         for group in groups(self.catalogue, len(wanted), filters, self._known):
