@@ -31,7 +31,7 @@ class Group:
         allowed = items if self.rows is None else len(self.rows)
         taken = []
         for rows in self.excluded:
-            there = rows if self.rows is None else rows[_is_in(rows, self.rows)]
+            there = rows if self.rows is None else rows[is_in(rows, self.rows)]
             taken.append(len(there))
         return allowed - np.array(taken, dtype=np.int64)
 
@@ -78,7 +78,7 @@ def groups(
         yield Group(np.array(numbers, dtype=np.int64), rows, excluded)
 
 
-def _is_in(rows: Rows, ordered: Rows) -> NDArray[np.bool_]:
+def is_in(rows: Rows, ordered: Rows) -> NDArray[np.bool_]:
     """Whether each row is among ascending ones."""
     if not len(ordered):
         return np.zeros(len(rows), dtype=np.bool_)

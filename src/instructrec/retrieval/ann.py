@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from instructrec.errors import FolderError, ModelError
 from instructrec.protocols import SILENT, Progress, Rows
+from instructrec.retrieval._allowed import is_in
 from instructrec.retrieval.encoder import Vectors
 
 ANN_FROM = 1_000_000
@@ -169,7 +170,9 @@ class VectorIndex:
         asked = np.ascontiguousarray(wanted, dtype=np.float32)
         _, found = self.index.search(asked, min(count, self.index.ntotal), params=settings)
         rows = found if self.rows is None else np.where(found < 0, -1, self.rows[found])
-        fresh = self.fresh if allowed is None else np.intersect1d(self.fresh, allowed)
+        fresh = self.fresh
+        if allowed is not None:
+            fresh = fresh[is_in(fresh, allowed)]
         more = np.broadcast_to(fresh, (len(wanted), len(fresh)))
         return np.concatenate([rows, more], axis=1)
 
@@ -182,7 +185,7 @@ class VectorIndex:
             mask = np.zeros(self.index.ntotal, dtype=np.bool_)
             mask[allowed] = True
             return mask
-        return np.isin(self.rows, allowed)
+        return is_in(self.rows, allowed)
 
 
 def _faiss() -> Any:
