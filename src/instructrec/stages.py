@@ -339,7 +339,7 @@ def _fit_fusion(config: RunConfig, target: Path, *, progress: Progress) -> None:
         seed=config.seed,
     )
     pieces: dict[str, Scorer] = {
-        **load_retrievers(run / "retrievers", dataset.catalogue),
+        **load_retrievers(run / "retrievers", dataset.catalogue, to_choose=True),
         "lm": Ranker.load(run / "model", dataset.catalogue),
     }
     facts = {"protocol": config.protocol.value, "seed": config.seed}

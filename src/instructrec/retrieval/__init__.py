@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from instructrec.data.catalogue import Catalogue
-from instructrec.errors import UsageError
+from instructrec.errors import DataError, UsageError
 from instructrec.folders import read_manifest
 from instructrec.protocols import SILENT, Progress, Retriever
 
@@ -33,9 +33,6 @@ NAMES = (
 )
 """What `load_retrievers` may give; ``dense``, ``similar`` and ``nearest`` need a text encoder's
 vectors, and ``tower`` is there only where tuning its encoder has helped."""
-
-_SAW_VALIDATION = "_saw_validation"
-"""Mark of a loaded retriever that learnt from more than training rows."""
 
 
 def fit_retrievers(material: Material, kinds: Sequence[str] | None = None) -> tuple[str, ...]:
@@ -86,29 +83,34 @@ def check_kinds(kinds: Sequence[str]) -> None:
 
 
 def load_retrievers(
-    folder: Path, catalogue: Catalogue, *, progress: Progress = SILENT
+    folder: Path, catalogue: Catalogue, *, to_choose: bool = False, progress: Progress = SILENT
 ) -> dict[str, Retriever]:
     """Load the retrievers of a folder, by name.
 
     Where items have vectors but minilm is not on this machine, ``similar`` and ``nearest`` are
     there and ``dense``, which must read what people say, is not; a note says so.
 
+    Args:
+        folder: What `make_retrievers` wrote.
+        catalogue: The items.
+        to_choose: Whether something is to be chosen with them on validation rows, such as weights:
+            evidence that has learnt from these rows would weigh too much.
+        progress: Told what is missing.
+
     Raises:
         FolderError: The folder is absent, incomplete, of another kind, or a file is missing.
+        DataError: Something is to be chosen, and they have seen the validation rows.
     """
     from instructrec.retrieval._kinds import LOADERS
 
     manifest = read_manifest(folder, KIND)
+    if to_choose and (manifest.get("refit") or manifest.get("serving")):
+        raise DataError(
+            f"{folder} learnt from the validation rows that weights are fitted on",
+            "Fit the weights with retrievers fitted on training rows alone",
+        )
     found: dict[str, Retriever] = {}
     for kind, load in LOADERS.items():
         if (folder / kind).is_dir():
             found |= load(folder / kind, catalogue, found, progress)
-    if manifest.get("refit") or manifest.get("serving"):
-        for one in found.values():
-            vars(one)[_SAW_VALIDATION] = True
     return found
-
-
-def saw_validation(piece: object) -> bool:
-    """Whether a retriever was loaded from a folder fitted on validation rows as well."""
-    return bool(getattr(piece, _SAW_VALIDATION, False))
