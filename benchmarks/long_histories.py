@@ -35,6 +35,7 @@ from instructrec.evaluation.plan import users_of
 from instructrec.evaluation.significance import difference
 from instructrec.evaluation.trials import NEGATIVES, CandidateList, make_trial
 from instructrec.instructions.annotations import ANNOTATION_SCHEMA, Annotations
+from instructrec.instructions.requests import MAX_HISTORY
 from instructrec.instructions.schema import Instruction, Preference, Scenario
 from instructrec.instructions.teachers.rules import ItemFacts, RulesTeacher
 from instructrec.protocols import Rows, Scorer, Scores
@@ -66,8 +67,10 @@ class World:
         held_out = users_of(options.held_out) if options.held_out else frozenset()
         self.instructions, self.candidates = self._requests("test", frozenset(), options)
         self.validation = self._requests("validation", held_out, options)
-        self.retrievers = load_retrievers(run / "retrievers", self.catalogue)
+        self.retrievers = load_retrievers(run / "retrievers", self.catalogue, to_choose=True)
         self.lm = Ranker.load(run / "model", self.catalogue)
+        # A model of before this was stored was tuned on the paper's 20 items, target included.
+        self.spelled = self.lm.scoring.spelled or MAX_HISTORY - 1
         self.fusion_file = run / "fusion.json"
 
     def _requests(
@@ -105,7 +108,7 @@ class World:
 
     def ranker(self, **settings: Any) -> Ranker:
         """The run's model under other settings, with nothing remembered."""
-        scoring = self.lm.scoring.model_copy(update=settings)
+        scoring = self.lm.scoring.model_copy(update={"spelled": self.spelled, **settings})
         return Ranker(self.lm.backbone, self.catalogue, self.lm.bank, scoring)
 
 
@@ -147,7 +150,7 @@ def relevant(world: World, length: int, recent: int = 10) -> list[Instruction]:
         ids = one.preference.history_ids
         known = world.catalogue.rows(ids[:-recent])
         likeness = (vectors[known] @ vectors[rows[rows >= 0]].T).max(axis=1)
-        older = np.sort(np.argsort(-likeness)[: world.lm.scoring.spelled - recent])
+        older = np.sort(np.argsort(-likeness)[: world.spelled - recent])
         kept = [*older.tolist(), *range(len(known), len(ids))]
         titles = tuple(one.preference.history[place] for place in kept)
         chosen = Preference(titles, tuple(ids[place] for place in kept))
@@ -160,7 +163,7 @@ def summarised(world: World, length: int) -> list[Instruction]:
     items, teacher = world.catalogue.items, RulesTeacher()
     found = []
     for one in world.told(length):
-        older = one.preference.history_ids[: -world.lm.scoring.spelled]
+        older = one.preference.history_ids[: -world.spelled]
         rows = items[world.catalogue.rows(older).tolist()].to_dicts()
         facts = [
             ItemFacts(row["title"], tuple(row.get("categories") or ()), row.get("brand") or "")
@@ -213,7 +216,7 @@ def _tokens(ranker: Ranker, asked: Instruction, cold: bool) -> int:
     """Tokens of prompts that a request has the model read."""
     read = [asked]
     if cold and ranker.scoring.long_history == "chunks":
-        read += chunks(asked, ranker.scoring.spelled)
+        read += chunks(asked, ranker.scoring.spelled or MAX_HISTORY - 1)
     prompts = [ranker.render(one) for one in read]
     return sum(map(len, ranker.backbone.prompt_ids(prompts, ranker.scoring.max_tokens)))
 
@@ -221,7 +224,7 @@ def _tokens(ranker: Ranker, asked: Instruction, cold: bool) -> int:
 def measure(world: World, lengths: list[int]) -> list[dict[str, Any]]:
     """A row for each method and length."""
     progress = make_progress()
-    base = world.lm.score(world.told(world.lm.scoring.spelled), world.candidates)
+    base = world.lm.score(world.told(world.spelled), world.candidates)
     mixed = None
     rows = []
     plan = [(name, method, length) for name, method in methods(world) for length in lengths]

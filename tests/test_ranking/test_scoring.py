@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -27,13 +26,8 @@ def test_a_damaged_one_is_one_clear_line(tmp_path: Path, content: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("settings", "spelled"), [({"max_history": 12}, 11), ({}, None)])
-def test_an_older_one_takes_the_longest_history_of_its_manifest_if_that_tells_it(
-    tmp_path: Path, settings: dict[str, int], spelled: int | None
-) -> None:
+def test_one_without_the_longest_history_knows_none(tmp_path: Path) -> None:
     (tmp_path / SCORING).write_text('{"rule": "sum"}')
     assert ScoringConfig.load(tmp_path).spelled is None
-    (tmp_path / "manifest.json").write_text(json.dumps({"settings": settings}))
-    assert ScoringConfig.load(tmp_path).spelled == spelled
     ScoringConfig(spelled=5).save(tmp_path)
     assert ScoringConfig.load(tmp_path).spelled == 5

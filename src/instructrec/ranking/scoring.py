@@ -8,7 +8,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from instructrec.errors import FolderError
-from instructrec.folders import MANIFEST, read_json, read_manifest, write_json
+from instructrec.folders import read_json, write_json
 
 SCORING = "scoring.json"
 TRIED = "templates.json"
@@ -75,17 +75,11 @@ class ScoringConfig(BaseModel):
     def load(cls, folder: Path) -> ScoringConfig:
         """Read a model folder's scoring.json.
 
-        One of before ``spelled`` was stored takes it from the manifest's ``max_history``, if that
-        tells it.
-
         Raises:
             FolderError: It is absent or not what this version writes.
         """
         try:
-            known = read_json(folder / SCORING)
-            if isinstance(known, dict) and "spelled" not in known:
-                known["spelled"] = _longest_in_training(folder)
-            return cls.model_validate(known)
+            return cls.model_validate(read_json(folder / SCORING))
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "the file"
@@ -96,10 +90,3 @@ class ScoringConfig(BaseModel):
     def save(self, folder: Path) -> None:
         """Write scoring.json into a model folder."""
         write_json(folder / SCORING, self.model_dump())
-
-
-def _longest_in_training(folder: Path) -> int | None:
-    """Titles of a history in training at most, where a model's manifest tells it."""
-    known = read_manifest(folder) if (folder / MANIFEST).is_file() else {}
-    items = known.get("settings", {}).get("max_history")
-    return None if items is None else int(items) - 1
