@@ -181,7 +181,7 @@ def rules_wishes(
         asks.append(
             Ask("intention", view, row["user_id"], row["item_id"], "test", (), facts, row["review"])
         )
-    texts = RulesTeacher().write(asks)
+    texts = [one.text for one in RulesTeacher().write(asks)]
     return [
         (text, ask.item_id or "")
         for ask, text in zip(asks, texts, strict=True)

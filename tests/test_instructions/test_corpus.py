@@ -19,7 +19,7 @@ from instructrec.instructions.corpus import Corpus, instruction_of
 from instructrec.instructions.requests import make_requests
 from instructrec.instructions.schema import Scenario
 from instructrec.instructions.summary import describe_corpus
-from instructrec.instructions.teachers.base import Ask
+from instructrec.instructions.teachers.base import Ask, Written
 
 USERS, ITEMS = 40, 60
 
@@ -32,8 +32,8 @@ class Echo:
     def __init__(self, careless: bool = False) -> None:
         self.careless = careless
 
-    def write(self, asks: Sequence[Ask]) -> list[str]:
-        return [self._text(ask) for ask in asks]
+    def write(self, asks: Sequence[Ask]) -> list[Written]:
+        return [Written(self._text(ask), self.name) for ask in asks]
 
     def _text(self, ask: Ask) -> str:
         if ask.kind == "preference":

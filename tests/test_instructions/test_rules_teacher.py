@@ -239,9 +239,11 @@ def test_the_same_seed_gives_the_same_texts_in_whatever_order() -> None:
     ]
     asks += [Ask("preference", view, history=HISTORY, seed=3) for view in VIEWS]
     asks += [Ask("intention", "specific", item=ALBUM)]
-    texts = TEACHER.write(asks)
-    assert texts == RulesTeacher().write(asks)
-    assert texts[::-1] == TEACHER.write(asks[::-1])
+    written = TEACHER.write(asks)
+    assert {one.by for one in written} == {"rules"}
+    assert written == RulesTeacher().write(asks)
+    assert written[::-1] == TEACHER.write(asks[::-1])
+    texts = [one.text for one in written]
     assert texts[:10] == TEACHER.intentions(asks[:10])
     assert texts[10:13] == TEACHER.preferences(asks[10:13])
     assert len(set(texts)) > 6

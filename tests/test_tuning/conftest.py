@@ -17,7 +17,7 @@ from instructrec.data.dataset import Dataset, Tables, write_tables
 from instructrec.folders import new_folder
 from instructrec.instructions.builder import CorpusConfig, build_corpus
 from instructrec.instructions.corpus import Corpus
-from instructrec.instructions.teachers.base import Ask
+from instructrec.instructions.teachers.base import Ask, Written
 from instructrec.tuning import TuneConfig
 
 USERS, SHELVES, SIZE = 90, 6, 20
@@ -29,8 +29,8 @@ class ShelfTeacher:
 
     name = "shelves"
 
-    def write(self, asks: Sequence[Ask]) -> list[str]:
-        return [self._text(ask) for ask in asks]
+    def write(self, asks: Sequence[Ask]) -> list[Written]:
+        return [Written(self._text(ask), self.name) for ask in asks]
 
     def _text(self, ask: Ask) -> str:
         if ask.kind == "preference":

@@ -13,14 +13,14 @@ from instructrec.data.dataset import Dataset
 from instructrec.data.splits import Protocol, Targets
 from instructrec.hashing import stable_hash
 from instructrec.instructions.annotations import (
-    ANNOTATION_SCHEMA,
     PREFERENCE_VIEWS,
     SPECIFIC_VIEW,
     VAGUE_VIEWS,
+    WRITTEN_SCHEMA,
     names_title,
 )
 from instructrec.instructions.requests import MAX_HISTORY
-from instructrec.instructions.teachers.base import Ask, ItemFacts, Teacher
+from instructrec.instructions.teachers.base import Ask, ItemFacts, Teacher, Written
 from instructrec.protocols import SILENT, Progress
 
 BATCH = 4096
@@ -31,7 +31,7 @@ class Annotated:
     """What came of an annotation.
 
     Attributes:
-        frame: Texts of `ANNOTATION_SCHEMA`, in the order asked.
+        frame: Texts of `WRITTEN_SCHEMA`, in the order asked.
         asked: How many texts were asked for.
         leaked: How many answers named the target and were dropped.
         silent: How many answers were empty.
@@ -70,23 +70,24 @@ def annotate(
     Source: paper §3.2; docs/paper.md §2 for the views of preferences and intentions.
     """
     asks = _asks(dataset, Protocol.parse(protocol), max_history, seed)
-    columns: dict[str, list[str | None]] = {name: [] for name in ANNOTATION_SCHEMA}
+    columns: dict[str, list[str | None]] = {name: [] for name in WRITTEN_SCHEMA}
     asked = leaked = silent = 0
     for batch in progress.track(_batches(asks), f"annotating with {teacher.name}"):
-        for ask, text in zip(batch, teacher.write(batch), strict=True):
+        for ask, written in zip(batch, teacher.write(batch), strict=True):
             asked += 1
-            if not text.strip():
+            if not written.text.strip():
                 silent += 1
-            elif ask.item is not None and names_title(text, ask.item.title):
+            elif ask.item is not None and names_title(written.text, ask.item.title):
                 leaked += 1
             else:
-                for name, value in zip(columns, _row(ask, text), strict=True):
+                for name, value in zip(columns, _row(ask, written), strict=True):
                     columns[name].append(value)
-    return Annotated(pl.DataFrame(columns, schema=ANNOTATION_SCHEMA), asked, leaked, silent)
+    return Annotated(pl.DataFrame(columns, schema=WRITTEN_SCHEMA), asked, leaked, silent)
 
 
-def _row(ask: Ask, text: str) -> tuple[str | None, ...]:
-    return (ask.user_id, ask.item_id, ask.kind, ask.view, ask.split, " ".join(text.split()))
+def _row(ask: Ask, written: Written) -> tuple[str | None, ...]:
+    text = " ".join(written.text.split())
+    return (ask.user_id, ask.item_id, ask.kind, ask.view, ask.split, text, written.by)
 
 
 def _batches(asks: Iterator[Ask]) -> Iterator[list[Ask]]:

@@ -21,6 +21,9 @@ ANNOTATION_SCHEMA = pl.Schema(
 )
 """One text a row; preferences have no item_id, intentions of an item alone have no user_id."""
 
+WRITTEN_SCHEMA = pl.Schema({**ANNOTATION_SCHEMA, "teacher": pl.String()})
+"""Columns of a corpus's annotations.parquet: texts, and whose words they are (see `Written`)."""
+
 PREFERENCE_VIEWS = ("overall", "long_term", "short_term")
 VAGUE_VIEWS = ("what_i_want", "what_it_is_like")
 """I1 and I1*: what the reviewer wants, and what the item is like (paper's "vague intention*")."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from instructrec.errors import DataError, UsageError
-from instructrec.instructions.annotations import ANNOTATION_SCHEMA
+from instructrec.instructions.annotations import ANNOTATION_SCHEMA, WRITTEN_SCHEMA
 
 
 def read_annotations(path: Path) -> pl.DataFrame:
@@ -34,4 +34,6 @@ def read_annotations(path: Path) -> pl.DataFrame:
             f"{path} has no column {missing[0]!r}",
             f"A file of texts has {', '.join(ANNOTATION_SCHEMA)}",
         )
-    return frame.select(pl.col(name).cast(kind) for name, kind in ANNOTATION_SCHEMA.items())
+    if "teacher" not in frame.columns:
+        frame = frame.with_columns(teacher=pl.lit("given"))
+    return frame.select(pl.col(name).cast(kind) for name, kind in WRITTEN_SCHEMA.items())

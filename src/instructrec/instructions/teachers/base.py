@@ -16,6 +16,7 @@ class ItemFacts:
         categories: From broad to narrow.
         brand: Empty when unknown.
         description: Empty when unknown.
+        attributes: Further facts as (name, value), such as ``("platform", "Wii")``.
         price: In the catalogue's currency; none when unknown.
         rating: The user's, 1 to 5; none when unknown.
         review: The user's; empty when there is none.
@@ -25,6 +26,7 @@ class ItemFacts:
     categories: tuple[str, ...] = ()
     brand: str = ""
     description: str = ""
+    attributes: tuple[tuple[str, str], ...] = ()
     price: float | None = None
     rating: float | None = None
     review: str = ""
@@ -37,7 +39,7 @@ class Ask:
     Attributes:
         kind: ``preference`` (P2) or ``intention`` (I1, I1*, I2).
         view: ``overall``, ``long_term``, ``short_term``; ``what_i_want``, ``what_it_is_like``,
-            ``specific``.
+            ``specific`` (labels and limits) or ``query`` (what one would type into a search box).
         user_id: Whose it is; none for what holds for anybody.
         item_id: The item an intention is about.
         split: The split whose requests may know the text.
@@ -58,6 +60,20 @@ class Ask:
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class Written:
+    """What a teacher answered to one `Ask`.
+
+    Attributes:
+        text: ``""`` where nothing can be said.
+        by: Whose words these are: the teacher's name, or ``rules`` where a model's answers could
+            not be used and rules wrote in its place.
+    """
+
+    text: str
+    by: str
+
+
 class Teacher(Protocol):
     """Who writes preferences and intentions.
 
@@ -67,6 +83,6 @@ class Teacher(Protocol):
 
     name: str
 
-    def write(self, asks: Sequence[Ask]) -> list[str]:
-        """One text an ask, in order; ``""`` where nothing can be said."""
+    def write(self, asks: Sequence[Ask]) -> list[Written]:
+        """One answer an ask, in order."""
         ...

@@ -14,7 +14,7 @@ from instructrec.instructions.teachers._preferences import (
     taste_of,
 )
 from instructrec.instructions.teachers._wording import Secret
-from instructrec.instructions.teachers.base import Ask, ItemFacts
+from instructrec.instructions.teachers.base import Ask, ItemFacts, Written
 
 __all__ = ["ItemFacts", "RulesTeacher"]
 
@@ -117,10 +117,13 @@ class RulesTeacher:
         """An intention for each ask, drawn by the ask's seed."""
         return [self._intention(ask) for ask in asks]
 
-    def write(self, asks: Sequence[Ask]) -> list[str]:
-        """One text an ask, in order; ``""`` where nothing can be said (see `Teacher`)."""
+    def write(self, asks: Sequence[Ask]) -> list[Written]:
+        """One answer an ask, in order (see `Teacher`)."""
         return [
-            self.preferences([ask])[0] if ask.kind == "preference" else self._intention(ask)
+            Written(
+                self.preferences([ask])[0] if ask.kind == "preference" else self._intention(ask),
+                self.name,
+            )
             for ask in asks
         ]
 
