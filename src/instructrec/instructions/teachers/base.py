@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 
 @dataclass(frozen=True)
@@ -85,4 +85,53 @@ class Teacher(Protocol):
 
     def write(self, asks: Sequence[Ask]) -> list[Written]:
         """One answer an ask, in order."""
+        ...
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of what a language model is told; ``role`` as in OpenAI's chat format."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a language model is asked, and how many tokens its answer may have."""
+
+    messages: tuple[Message, ...]
+    max_tokens: int = 512
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back for one `Prompt`.
+
+    Attributes:
+        text: As it came; ``""`` where there is none.
+        prompt_tokens: Paid for, as told by whoever answered.
+        completion_tokens: Likewise.
+        error: Why there is no answer, in one line without any key; ``""`` where there is one.
+    """
+
+    text: str
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    error: str = ""
+
+
+class Completions(Protocol):
+    """A language model that answers prompts: over HTTP or in memory.
+
+    Attributes:
+        name: As the ``--teacher`` flag has it, such as ``openai:gpt-5-mini``.
+        parameters: All that decides an answer beside the prompt; plain JSON values, no key.
+    """
+
+    name: str
+    parameters: Mapping[str, Any]
+
+    def complete(self, prompts: Sequence[Prompt]) -> Iterator[tuple[int, Answer]]:
+        """Each prompt's number with its answer, as they come in, in any order."""
         ...
