@@ -234,6 +234,7 @@ def test_held_out_users_are_not_validated_on(dataset, tmp_path, capsys):
     [
         (["--kinds", "densest"], 2, "'densest' is no kind of retriever. Use popularity"),
         (["--kinds", ","], 2, "--kinds names none"),
+        (["--kinds", "tower"], 2, "the tower learns from instructions, and there are none"),
         (["--kinds", "dense"], 1, "Pull it by instructrec models pull minilm"),
         (["--serving", "--protocol", "items"], 2, "--serving learns from all rows"),
         (["--refit", "nowhere"], 2, "there is no folder nowhere"),

@@ -22,7 +22,7 @@ from instructrec.instructions.corpus import CORPUS_SCHEMA, Corpus
 from instructrec.instructions.schema import Instruction, Intention, IntentionKind
 from instructrec.protocols import Condition, Filters
 from instructrec.retrieval import KIND, fit_retrievers, load_retrievers
-from instructrec.retrieval._kinds import CannotFitError, Material
+from instructrec.retrieval._kinds import Material
 from instructrec.retrieval._tower_pairs import PairBatches, Pairs, gather_pairs
 from instructrec.retrieval._tower_training import Updater
 from instructrec.retrieval.dense import Dense
@@ -350,11 +350,6 @@ def test_a_folder_of_retrievers_has_a_tower_beside_the_encoder_that_was_chosen(
     left = load_retrievers(tmp_path / "retrievers", catalogue, progress=notes)
     assert "dense" not in left and {"similar", "tower"} <= set(left)
     assert any("there is no text encoder" in note for note in notes.notes)
-
-
-def test_without_a_corpus_there_is_no_tower(encoder, tmp_path):
-    with pytest.raises(CannotFitError, match="--corpus"):
-        retrievers(tmp_path / "retrievers", encoder.folder, None)
 
 
 def test_a_run_with_a_tower_tunes_it_on_its_corpus_and_takes_it_over_for_use(encoder, tmp_path):

@@ -182,10 +182,7 @@ def _fit_tower(material: Material) -> None:
             progress=material.progress,
         )
         return
-    if material.corpus is None:
-        raise CannotFitError(
-            "the tower learns from instructions, and there are none", "Name them with --corpus"
-        )
+    assert material.corpus is not None
     reader = material.reader
     if not isinstance(reader, SentenceEncoder):
         raise CannotFitError(f"{reader.name} is an encoder that cannot be tuned")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from instructrec.protocols import SILENT, Progress
+from instructrec.retrieval.settings import TrainingConfig
 from instructrec.training import (
     EVERY_MINUTE,
     SavePoints,
@@ -48,50 +49,6 @@ class Batches(Protocol):
         ...
 
 
-class Settings(Protocol):
-    """The settings that every training of a retriever has."""
-
-    @property
-    def seed(self) -> int:
-        """Seeds everything."""
-        ...
-
-    @property
-    def learning_rate(self) -> float:
-        """The peak."""
-        ...
-
-    @property
-    def warmup(self) -> float:
-        """Share of the steps in which the learning rate rises."""
-        ...
-
-    @property
-    def epochs(self) -> int | None:
-        """Passes over all examples."""
-        ...
-
-    @property
-    def steps(self) -> int | None:
-        """Updates of the weights."""
-        ...
-
-    @property
-    def budget(self) -> float | None:
-        """Seconds of training, at most."""
-        ...
-
-    @property
-    def validations(self) -> int:
-        """How often it is validated."""
-        ...
-
-    @property
-    def patience(self) -> int | None:
-        """Validations in a row without a better one after which it stops."""
-        ...
-
-
 class Learner(Protocol):
     """Weights with their optimiser, and what one update does."""
 
@@ -121,7 +78,7 @@ class Learner(Protocol):
         ...
 
     @property
-    def config(self) -> Settings:
+    def config(self) -> TrainingConfig:
         """The settings."""
         ...
 

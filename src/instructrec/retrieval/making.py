@@ -10,7 +10,7 @@ from typing import Any
 from instructrec.data.dataset import Dataset
 from instructrec.data.sequences import Sequences
 from instructrec.data.splits import Protocol, Targets
-from instructrec.errors import DataError
+from instructrec.errors import DataError, UsageError
 from instructrec.folders import new_folder
 from instructrec.hashing import stable_hash
 from instructrec.protocols import SILENT, Progress
@@ -77,6 +77,10 @@ def make_retrievers(
     from instructrec.retrieval.encoder import find_encoder
 
     check_kinds(kinds or ())
+    if kinds is not None and "tower" in kinds and corpus is None and reuse is None:
+        raise UsageError(
+            "the tower learns from instructions, and there are none", "Name them with --corpus"
+        )
     source = None if reuse is None else read_source(reuse)
     if source is not None:
         source.check(

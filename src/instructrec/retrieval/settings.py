@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from instructrec.errors import UsageError
@@ -12,14 +14,46 @@ FEWEST_STEPS = 216
 """Updates that it gets then at least: of few sequences, more epochs."""
 
 
-class SequentialConfig(BaseModel):
-    """What decides a sequential retriever.
-
-    Epochs or steps may be set, not both. The defaults are the recipe of docs/paper.md §7, but for
-    six epochs instead of nine: on Video Games it validates best after five or six.
-    """
+class TrainingConfig(BaseModel):
+    """What every training of a retriever has. Epochs or steps may be set, not both."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    learning_rate: float = Field(gt=0)
+    """The peak."""
+    warmup: float = Field(ge=0, lt=1)
+    """Share of the steps in which the learning rate rises; then it falls to zero along a cosine."""
+    weight_decay: float = Field(0.01, ge=0)
+    """AdamW's, on matrices alone."""
+    clip: float = Field(1.0, gt=0)
+    """The longest gradient that is followed in full."""
+    epochs: int | None = Field(None, ge=1)
+    """Passes over all examples."""
+    steps: int | None = Field(None, ge=1)
+    """Updates of the weights."""
+    budget: float | None = Field(None, ge=1)
+    """Seconds of training, at most. After a short measurement it is turned into a number of steps
+    once; a training that is resumed obeys that number, whatever time it takes."""
+    validations: int = Field(6, ge=1)
+    """How often it is validated, at equal distances, the last time at the end."""
+    patience: int | None = Field(2, ge=1)
+    """Training stops after so many validations in a row without a better one; never when none."""
+    seed: int = Field(0, ge=0)
+    """Seeds starting weights, every draw and the order of examples."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if self.epochs is not None and self.steps is not None:
+            raise UsageError("epochs and steps exclude each other", "Set one of them, or none")
+        return self
+
+
+class SequentialConfig(TrainingConfig):
+    """What decides a sequential retriever.
+
+    The defaults are the recipe of docs/paper.md §7, but for six epochs instead of nine: on Video
+    Games it validates best after five or six.
+    """
 
     dimensions: int = Field(128, ge=4)
     """Length of an item vector."""
@@ -40,33 +74,14 @@ class SequentialConfig(BaseModel):
     """The peak."""
     warmup: float = Field(0.05, ge=0, lt=1)
     """Share of the steps in which the learning rate rises; then it falls to zero along a cosine."""
-    weight_decay: float = Field(0.01, ge=0)
-    """AdamW's, on matrices alone."""
-    clip: float = Field(1.0, gt=0)
-    """The longest gradient that is followed in full."""
-    epochs: int | None = Field(None, ge=1)
-    """Passes over all sequences."""
-    steps: int | None = Field(None, ge=1)
-    """Updates of the weights."""
-    budget: float | None = Field(None, ge=1)
-    """Seconds of training, at most. After a short measurement it is turned into a number of steps
-    once; a training that is resumed obeys that number, whatever time it takes."""
-    validations: int = Field(6, ge=1)
-    """How often it is validated, at equal distances, the last time at the end."""
     validation_users: int = Field(2000, ge=1)
     """Users of a validation, at most."""
-    patience: int | None = Field(2, ge=1)
-    """Training stops after so many validations in a row without a better one; never when none."""
     softmax_items: int = Field(65536, ge=2)
     """Items that a target is compared with in an update: the whole catalogue up to so many, a
     sample beyond."""
-    seed: int = Field(0, ge=0)
-    """Seeds starting weights, the order of sequences, dropout and samples."""
 
     @model_validator(mode="after")
-    def _check(self) -> SequentialConfig:
-        if self.epochs is not None and self.steps is not None:
-            raise UsageError("epochs and steps exclude each other", "Set one of them, or none")
+    def _whole_heads(self) -> Self:
         if self.dimensions % self.heads:
             raise UsageError(
                 f"{self.dimensions} dimensions cannot be shared by {self.heads} heads",
@@ -75,13 +90,8 @@ class SequentialConfig(BaseModel):
         return self
 
 
-class TowerConfig(BaseModel):
-    """What decides the tuning of a text encoder as a two-tower.
-
-    Epochs or steps may be set, not both.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class TowerConfig(TrainingConfig):
+    """What decides the tuning of a text encoder as a two-tower."""
 
     layers: int = Field(2, ge=1)
     """How many of the encoder's layers learn, the last ones; the others stay as they are."""
@@ -95,32 +105,10 @@ class TowerConfig(BaseModel):
     """The peak."""
     warmup: float = Field(0.1, ge=0, lt=1)
     """Share of the steps in which the learning rate rises; then it falls to zero along a cosine."""
-    weight_decay: float = Field(0.01, ge=0)
-    """AdamW's, on matrices alone."""
-    clip: float = Field(1.0, gt=0)
-    """The longest gradient that is followed in full."""
-    epochs: int | None = Field(None, ge=1)
-    """Passes over all pairs."""
-    steps: int | None = Field(None, ge=1)
-    """Updates of the weights."""
-    budget: float | None = Field(None, ge=1)
-    """Seconds of training, at most; turned into a number of steps once."""
-    validations: int = Field(6, ge=1)
-    """How often it is validated, at equal distances, the last time at the end."""
     validation_pairs: int = Field(1000, ge=10)
     """Pairs of a validation, at most; twice as many decide whether tuning has helped."""
     validation_items: int = Field(2000, ge=10)
     """Items that validation targets are compared with during training, beside each other; all of
     the catalogue at the end."""
-    patience: int | None = Field(2, ge=1)
-    """Training stops after so many validations in a row without a better one; never when none."""
     pairs: int = Field(500_000, ge=2)
     """Training pairs at most, drawn at random."""
-    seed: int = Field(0, ge=0)
-    """Seeds the draw and the order of pairs, and the sample of items."""
-
-    @model_validator(mode="after")
-    def _check(self) -> TowerConfig:
-        if self.epochs is not None and self.steps is not None:
-            raise UsageError("epochs and steps exclude each other", "Set one of them, or none")
-        return self
