@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -95,11 +95,39 @@ class Retriever(Scorer, Protocol):
         ...
 
 
-class TextGenerator(Protocol):
-    """Turns prompts into texts; what a teacher is handed."""
+Chat = Sequence[tuple[str, str]]
+"""Turns of a conversation as (role, words); roles are ``system``, ``user`` and ``assistant``."""
 
-    def generate(self, prompts: Sequence[str], max_new_tokens: int = 128) -> list[str]:
-        """One text a prompt, in order."""
+
+@dataclass(frozen=True)
+class Generated:
+    """What a language model wrote.
+
+    Attributes:
+        text: Its words, without marks of any chat template.
+        prompt_tokens: How many tokens it read.
+        tokens: How many it wrote, the end token included.
+        error: Why there is no text, in one line; ``""`` where there is one.
+    """
+
+    text: str
+    prompt_tokens: int
+    tokens: int
+    error: str = ""
+
+
+class TextGenerator(Protocol):
+    """A language model in memory that answers conversations."""
+
+    def generate(
+        self, chats: Sequence[Chat], max_new_tokens: Sequence[int]
+    ) -> Iterator[tuple[int, Generated]]:
+        """Each conversation's number with its answer, batch by batch, in any order.
+
+        Args:
+            chats: What was said so far, one conversation an answer.
+            max_new_tokens: How many tokens each answer may have.
+        """
         ...
 
 
