@@ -69,19 +69,20 @@ class Understanding:
         *,
         user: str | None = None,
         history: Sequence[str] | None = None,
+        recent: Sequence[str] = (),
         preference: str = "",
         wish: str = "",
         context: Context | None = None,
         filters: Filters | None = None,
         owned: bool = False,
     ) -> Asked:
-        """Understand one request (arguments as in `Recommender.recommend`).
+        """Understand one request (arguments as in `instructrec.questions.Question`).
 
         Raises:
             UsageError: A filter names a column that the items do not have.
         """
         notes: list[str] = []
-        rows, told, known_user = self._history(user, history, notes)
+        rows, told, known_user = self._history(user, history, recent, notes)
         intention, said = parse_request(wish, self._vocabulary)
         given = filters or Filters()
         for condition in given.conditions:
@@ -101,7 +102,11 @@ class Understanding:
         return Asked(instruction, limits, Filters(conditions, exclude), tuple(notes))
 
     def _history(
-        self, user: str | None, history: Sequence[str] | None, notes: list[str]
+        self,
+        user: str | None,
+        history: Sequence[str] | None,
+        recent: Sequence[str],
+        notes: list[str],
     ) -> tuple[Rows, list[str], str | None]:
         """Rows (-1 for what the catalogue does not have), titles, and the user if known."""
         sequences = self._dataset.sequences
@@ -116,11 +121,16 @@ class Understanding:
                 titles[row] if row >= 0 else text for text, row in zip(history, rows, strict=True)
             ]
             return rows, told, known
+        later = self._catalogue.rows(recent)
+        later = later[later >= 0]
         if known is None:
-            if user is not None:
+            if user is not None and not len(later):
                 notes.append(f"user {user} is not in the dataset: answered as a stranger")
-            return np.zeros(0, dtype=np.int64), [], None
-        rows = sequences[sequences.index[known]]
+            rows = later
+        else:
+            own = sequences[sequences.index[known]]
+            # One place an item, as in the dataset: what is taken again was known before.
+            rows = np.concatenate([own, later[~np.isin(later, own)]])
         return rows, [self._catalogue.titles[row] for row in rows], known
 
     def _preference(self, rows: Rows, titles: list[str], text: str, user: str | None) -> Preference:

@@ -4,32 +4,39 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from instructrec.answers import Part, PartKind, Recommendation, Recommended, split_parts
+from instructrec.answers import Recommendation, Recommended
 from instructrec.asking import Asked, Understanding
 from instructrec.data.catalogue import Catalogue
 from instructrec.data.dataset import Dataset
-from instructrec.errors import FolderError, UsageError, WrongFolderError
+from instructrec.errors import FolderError, InstructRecError, WrongFolderError
 from instructrec.folders import MANIFEST, read_json, read_manifest
 from instructrec.instructions.requests import MAX_HISTORY
 from instructrec.instructions.schema import Context, Instruction, TaskForm
 from instructrec.protocols import SILENT, Filters, Progress, Retriever, Rows, Scores
+from instructrec.questions import (
+    POOL,
+    Evidence,
+    Question,
+    check_something_known,
+    something_known,
+)
 from instructrec.ranking.fusion import RETRIEVAL, Fusion
 from instructrec.reasons import Reasons
 from instructrec.retrieval.hybrid import Hybrid
+from instructrec.telling import ANSWER_SCHEMA, answer_table, told_to
 
 if TYPE_CHECKING:
     from instructrec.ranking.ranker import Ranker
 
-POOL = 100
-"""Candidates that retrieval hands to ranking."""
 TYPICAL = 200
 """Items that a judged one is compared with."""
 NAMED = 20
@@ -40,17 +47,36 @@ AS_WRITTEN = (
 )
 _FACTS = ("brand", "price", "currency", "categories", "url", "in_stock")
 _STAGES = ("dataset", "model", "fusion.json", "retrievers-serving")
-_ANSWER_SCHEMA = pl.Schema(
-    {
-        "user_id": pl.String(),
-        "rank": pl.Int64(),
-        "item_id": pl.String(),
-        "title": pl.String(),
-        "score": pl.Float32(),
-    }
-)
 
-Evidence = Literal["all", "lm"]
+Evidences = dict[str, NDArray[np.float64]]
+"""Piece → (candidates,) what it adds to each candidate's score."""
+
+
+EVIDENCES: tuple[Evidence, ...] = ("all", "lm", "without_lm")
+
+
+@dataclass
+class _Open:
+    """A request on its way to an answer.
+
+    Attributes:
+        question: As it was asked.
+        form: Its task form.
+        asked: As it was understood.
+        rows: Its candidates.
+        told: What each piece of evidence says of them.
+    """
+
+    question: Question
+    form: TaskForm
+    asked: Asked
+    rows: Rows
+    told: Evidences = field(default_factory=dict)
+
+    @property
+    def pool(self) -> int:
+        """How many candidates retrieval hands to ranking."""
+        return max(self.question.pool, self.question.k)
 
 
 class Recommender:
@@ -80,8 +106,8 @@ class Recommender:
         self.retrievers = dict(retrievers)
         self.lm = lm
         self.fusion = Fusion.load(fusion_file, {**self.retrievers, "lm": lm})
-        self._fusion_file = fusion_file
-        self._max_history = max_history
+        self.fusion_file = fusion_file
+        self.max_history = max_history
         self._understanding = Understanding(dataset, max_history)
         self._reasons = Reasons(self.catalogue, self.retrievers)
         found = [one for name, one in self.retrievers.items() if name != "popularity"]
@@ -131,7 +157,7 @@ class Recommender:
     def without(self, *names: str) -> Recommender:
         """The same recommender without some retrievers, such as ``dense``."""
         kept = {name: found for name, found in self.retrievers.items() if name not in names}
-        return Recommender(self.dataset, kept, self.lm, self._fusion_file, self._max_history)
+        return Recommender(self.dataset, kept, self.lm, self.fusion_file, self.max_history)
 
     def recommend(
         self,
@@ -169,30 +195,119 @@ class Recommender:
                 catalogue, a filter names no column, or the language model alone is asked with
                 nothing to go by.
         """
-        start = time.perf_counter()
-        form = _checked_task(task, candidates, k)
-        asked = self._understanding.ask(
+        question = Question(
             user=user,
-            history=history,
+            history=None if history is None else tuple(history),
             preference=preference,
             wish=wish,
-            context=context,
+            k=k,
             filters=filters,
-            owned=owned or bool(candidates),
+            context=context,
+            evidence=evidence,
+            task=task,
+            candidates=tuple(candidates),
+            owned=owned,
         )
-        given = self._understanding.rows(candidates)
-        if evidence == "lm":
-            _check_something_known(asked.instruction)
+        (answer,) = self.answer([question])
+        if isinstance(answer, InstructRecError):
+            raise answer
+        return answer
+
+    def answer(self, questions: Sequence[Question]) -> list[Recommendation | InstructRecError]:
+        """Answer requests together, as one batch of retrieval and of scoring.
+
+        Args:
+            questions: Any requests.
+
+        Returns:
+            For each its answer, as if it had been asked alone but for the times, which are those
+            of all together; or what is wrong with it.
+        """
+        start = time.perf_counter()
+        asked = [self._understood(question) for question in questions]
+        right = [one for one in asked if isinstance(one, _Open)]
         understood = time.perf_counter()
-        rows = given if candidates else self._pools([asked], max(POOL, k))[0]
+        self._find_candidates(right)
         retrieved = time.perf_counter()
-        answer = self._answer(asked, rows[rows >= 0], form, k, evidence)
+        self._tell([one for one in right if one.form is not TaskForm.MATCHING])
+        told = [one if isinstance(one, InstructRecError) else self._closed(one) for one in asked]
         seconds = {
             "understand": round(understood - start, 4),
             "retrieve": round(retrieved - understood, 4),
             "rank": round(time.perf_counter() - retrieved, 4),
         }
-        return replace(answer, seconds=seconds)
+        return [
+            one if isinstance(one, InstructRecError) else replace(one, seconds=seconds)
+            for one in told
+        ]
+
+    def _understood(self, question: Question) -> _Open | InstructRecError:
+        try:
+            form = question.form()
+            asked = self._understanding.ask(
+                user=question.user,
+                history=question.history,
+                recent=question.recent,
+                preference=question.preference,
+                wish=question.wish,
+                context=question.context,
+                filters=question.filters,
+                owned=question.owned or bool(question.candidates),
+            )
+            given = self._understanding.rows(question.candidates)
+            if question.evidence == "lm":
+                check_something_known(asked.instruction)
+        except InstructRecError as error:
+            return error
+        return _Open(question, form, asked, given)
+
+    def _find_candidates(self, asked: Sequence[_Open]) -> None:
+        """Give each request that names no candidates what retrieval finds."""
+        seeking = [one for one in asked if not one.question.candidates]
+        # An item's place in a list depends on the list's length, so equal lengths go together.
+        for size in sorted({one.pool for one in seeking}):
+            chosen = [one for one in seeking if one.pool == size]
+            for one, rows in zip(chosen, self._pools([o.asked for o in chosen], size), strict=True):
+                one.rows = rows[rows >= 0]
+
+    def _tell(self, asked: Sequence[_Open]) -> None:
+        """Score the candidates of all requests that go by the same evidence together."""
+        for evidence in EVIDENCES:
+            chosen = [one for one in asked if one.question.evidence == evidence and len(one.rows)]
+            if not chosen:
+                continue
+            width = max(len(one.rows) for one in chosen)
+            rows = np.full((len(chosen), width), -1, dtype=np.int64)
+            for line, one in zip(rows, chosen, strict=True):
+                line[: len(one.rows)] = one.rows
+            told = self._explain([one.asked.instruction for one in chosen], rows, evidence)
+            for place, one in enumerate(chosen):
+                pieces = self._weighing(one.asked.instruction, evidence, told)
+                one.told = {name: told[name][place, : len(one.rows)] for name in pieces}
+
+    def _explain(
+        self, instructions: Sequence[Instruction], rows: Rows, evidence: Evidence
+    ) -> dict[str, NDArray[np.float64]]:
+        if evidence == "lm":
+            return {"lm": self.lm.score(instructions, rows).astype(np.float64)}
+        return self._fused(evidence).explain(instructions, rows)
+
+    def _weighing(
+        self, instruction: Instruction, evidence: Evidence, told: Mapping[str, object]
+    ) -> list[str]:
+        """Names of the pieces that count for this request; others of its batch may have more."""
+        if evidence == "lm":
+            return ["lm"]
+        counting = self._fused(evidence).counting(instruction)
+        return [name for name in told if name in counting]
+
+    def _fused(self, evidence: Evidence) -> Fusion:
+        return self.quick if evidence == "without_lm" else self.fusion
+
+    @cached_property
+    def quick(self) -> Fusion:
+        """All evidence but the language model's, by weights of its own."""
+        return Fusion.load(self.fusion_file, self.retrievers, without_lm=True)
 
     def recommend_many(
         self,
@@ -220,42 +335,23 @@ class Recommender:
             user_id, rank (from 1), item_id, title, score; fewer than k rows of a user where fewer
             items are allowed.
         """
-        parts = [pl.DataFrame(schema=_ANSWER_SCHEMA)]
+        parts = [pl.DataFrame(schema=ANSWER_SCHEMA)]
         starts = range(0, len(users), batch)
         for start in progress.track(starts, "answering users", len(starts)):
             chunk = users[start : start + batch]
             asked = [self._understanding.ask(user=user, filters=filters) for user in chunk]
             rows = self._pools(asked, max(pool, k))
             scores = self._scores([one.instruction for one in asked], rows, evidence)
-            parts.append(self._table(chunk, rows, scores, k))
+            parts.append(answer_table(self.catalogue, chunk, rows, scores, k))
         return pl.concat(parts)
-
-    def _table(self, users: Sequence[str], rows: Rows, scores: Scores, k: int) -> pl.DataFrame:
-        """The k best of each line as a frame."""
-        order = np.lexsort((rows, -scores), axis=1)[:, :k]
-        best = np.take_along_axis(rows, order, axis=1)
-        kept = np.take_along_axis(scores, order, axis=1)
-        lines, places = np.nonzero(best >= 0)
-        chosen = best[lines, places].tolist()
-        ids, titles = self.catalogue.item_ids, self.catalogue.titles
-        return pl.DataFrame(
-            {
-                "user_id": [users[line] for line in lines.tolist()],
-                "rank": places + 1,
-                "item_id": [ids[row] for row in chosen],
-                "title": [titles[row] for row in chosen],
-                "score": kept[lines, places],
-            },
-            schema=_ANSWER_SCHEMA,
-        )
 
     def _scores(
         self, instructions: Sequence[Instruction], rows: Rows, evidence: Evidence
     ) -> Scores:
-        if evidence == "all":
-            return self.fusion.score(instructions, rows)
+        if evidence != "lm":
+            return self._fused(evidence).score(instructions, rows)
         # The language model cannot speak where nothing is known; popularity stands in there.
-        is_told = np.array([_something_known(one) for one in instructions], dtype=np.bool_)
+        is_told = np.array([something_known(one) for one in instructions], dtype=np.bool_)
         scores = np.empty(rows.shape, dtype=np.float32)
         for scorer, chosen in ((self.lm, is_told), (self.fusion, ~is_told)):
             numbers = np.flatnonzero(chosen).tolist()
@@ -269,14 +365,23 @@ class Recommender:
         instructions = [one.instruction for one in asked]
         return self._hybrid.retrieve(instructions, size, [one.filters for one in asked])
 
-    def _answer(
-        self, asked: Asked, rows: Rows, form: TaskForm, k: int, evidence: Evidence
-    ) -> Recommendation:
+    def _closed(self, one: _Open) -> Recommendation | InstructRecError:
+        """The answer to a request whose candidates are scored, or what is wrong with it."""
+        try:
+            return self._finished(one)
+        except InstructRecError as error:
+            return error
+
+    def _finished(self, one: _Open) -> Recommendation:
+        question, asked, rows = one.question, one.asked, one.rows
+        form, evidence = one.form, question.evidence
         instruction = replace(asked.instruction, task=form)
         notes = asked.notes
         if instruction.intention.text and "dense" not in self.retrievers:
             notes = (*notes, AS_WRITTEN)
-        text, parts = self._told(asked.instruction, rows, form, evidence)
+        text, parts = told_to(
+            self.lm, self.catalogue.titles, asked.instruction, rows, form, alone=evidence == "lm"
+        )
         answer = Recommendation(
             (),
             form.value,
@@ -290,8 +395,9 @@ class Recommender:
             limits = " and ".join(asked.limits) or "these limits"
             return replace(answer, notes=(*answer.notes, f"no item meets {limits}"))
         if form is TaskForm.MATCHING:
-            rows = self._matching(asked, rows, evidence)
-        items = self._ranked(asked.instruction, rows, evidence)
+            one.rows = rows = self._matching(asked, rows, evidence)
+            self._tell([one])
+        items = self._ranked(asked.instruction, rows, one.told)
         if form is TaskForm.POINTWISE:
             return self._judged(answer, asked, items, evidence)
         if form is TaskForm.PAIRWISE:
@@ -299,11 +405,11 @@ class Recommender:
             return replace(answer, items=pair, answer=pair[0].title)
         if form is TaskForm.MATCHING:
             return replace(answer, items=tuple(items[:1]), answer=items[0].title)
-        return replace(answer, items=tuple(items[:k]))
+        return replace(answer, items=tuple(items[: question.k]))
 
     def _matching(self, asked: Asked, rows: Rows, evidence: Evidence) -> Rows:
         """T2: what the language model names of the whole catalogue; with what retrieval finds."""
-        if not _something_known(asked.instruction):
+        if evidence == "without_lm" or not something_known(asked.instruction):
             return rows
         allowed = asked.filters.mask(self.catalogue.items)
         named, _ = self.lm.find(asked.instruction, NAMED, allowed)
@@ -324,16 +430,9 @@ class Recommender:
         ]
         return tuple(sorted(pair, key=lambda item: -(item.probability or 0.0)))
 
-    def _ranked(
-        self, instruction: Instruction, rows: Rows, evidence: Evidence
-    ) -> list[Recommended]:
+    def _ranked(self, instruction: Instruction, rows: Rows, told: Evidences) -> list[Recommended]:
         """All of ``rows``, best first, with reasons."""
-        lines = rows[None, :]
-        if evidence == "lm":
-            told = {"lm": self.lm.score([instruction], lines).astype(np.float64)}
-        else:
-            told = self.fusion.explain([instruction], lines)
-        scores = sum(told.values(), np.zeros(lines.shape))[0]
+        scores = sum(told.values(), np.zeros(len(rows)))
         order = np.lexsort((rows, -scores))
         becauses = self._reasons.because(instruction, rows[order])
         facts = self._facts(rows[order])
@@ -343,7 +442,7 @@ class Recommender:
                 self.catalogue.titles[rows[at]],
                 round(float(scores[at]), 5),
                 facts[place],
-                {name: round(float(values[0, at]), 5) for name, values in told.items()},
+                {name: round(float(values[at]), 5) for name, values in told.items()},
                 becauses[place],
             )
             for place, at in enumerate(order.tolist())
@@ -366,7 +465,7 @@ class Recommender:
             titles = [item.title for item in items]
             chances = self.lm.judge([asked.instruction] * len(titles), titles)
         else:
-            chances = self._over_typical(asked.instruction, rows)
+            chances = self._over_typical(asked.instruction, rows, evidence)
         allowed = asked.filters.mask(self.catalogue.items)[rows]
         judged = [
             replace(item, probability=round(float(chance), 4) if meets else 0.0)
@@ -382,45 +481,16 @@ class Recommender:
             notes=(*answer.notes, *(f"{title} does not meet {limits}" for title in broken)),
         )
 
-    def _over_typical(self, instruction: Instruction, rows: Rows) -> NDArray[np.float64]:
+    def _over_typical(
+        self, instruction: Instruction, rows: Rows, evidence: Evidence
+    ) -> NDArray[np.float64]:
         """(rows,) how likely each is chosen over a typical item of the catalogue."""
         count = min(TYPICAL, len(self.catalogue))
         drawn = np.random.default_rng(0).choice(len(self.catalogue), size=count, replace=False)
         together = np.concatenate([rows, np.sort(drawn)])[None, :]
-        scores = self.fusion.score([instruction], together)[0].astype(np.float64)
+        scores = self._fused(evidence).score([instruction], together)[0].astype(np.float64)
         level = np.logaddexp.reduce(scores[len(rows) :]) - np.log(count)
         return np.asarray(1.0 / (1.0 + np.exp(level - scores[: len(rows)])))
-
-    def _told(
-        self, instruction: Instruction, rows: Rows, form: TaskForm, evidence: Evidence
-    ) -> tuple[str, tuple[Part, ...]]:
-        """What the language model is given, whole and in parts.
-
-        Among other evidence it scores items one by one, whatever is asked; alone it is asked in
-        the task's own form.
-        """
-        if not _something_known(instruction):
-            return "", ()
-        judged = form in (TaskForm.POINTWISE, TaskForm.PAIRWISE)
-        if form is TaskForm.MATCHING or (evidence == "lm" and judged and len(rows)):
-            titles = tuple(self.catalogue.titles[row] for row in rows[:2].tolist())
-            rendered = self.lm.question(replace(instruction, task=form, candidates=titles))
-        else:
-            rendered = self.lm.render(instruction)
-        marked: dict[PartKind, list[tuple[int, int]]] = {
-            "preference": list(rendered.title_spans),
-        }
-        said: tuple[tuple[PartKind, str], ...] = (
-            ("preference", instruction.preference.text),
-            ("preference", instruction.preference.profile),
-            ("intention", instruction.intention.text),
-            ("context", str(instruction.context)),
-        )
-        for kind, text in said:
-            at = rendered.text.find(text) if text else -1
-            if at >= 0:
-                marked.setdefault(kind, []).append((at, at + len(text)))
-        return rendered.text, split_parts(rendered.text, marked)
 
 
 def _longest(corpus: Path) -> int:
@@ -428,36 +498,3 @@ def _longest(corpus: Path) -> int:
     if not (corpus / MANIFEST).is_file():
         return MAX_HISTORY
     return int(read_manifest(corpus, "corpus")["settings"].get("max_history", MAX_HISTORY))
-
-
-def _something_known(instruction: Instruction) -> bool:
-    return instruction.preference.form != "P0" or bool(instruction.intention.text)
-
-
-def _check_something_known(instruction: Instruction) -> None:
-    if not _something_known(instruction):
-        raise UsageError(
-            "the language model has nothing to go by", "Give a user, a history or a wish"
-        )
-
-
-def _checked_task(task: str, candidates: Sequence[str], k: int) -> TaskForm:
-    if k < 1:
-        raise UsageError(f"{k} items cannot be answered", "Ask for one at least")
-    try:
-        form = TaskForm(task.upper())
-    except ValueError:
-        raise UsageError(f"{task!r} is not a task form", "Use T0, T1, T2 or T3") from None
-    if form is TaskForm.POINTWISE and not candidates:
-        raise UsageError("T0 judges an item and none is given", "Add --candidate TITLE")
-    if form is TaskForm.PAIRWISE and len(set(candidates)) != 2:
-        raise UsageError(
-            f"T1 compares two items and {len(set(candidates))} are given",
-            "Add --candidate TITLE twice",
-        )
-    if form is TaskForm.MATCHING and candidates:
-        raise UsageError(
-            "T2 names one item of the whole catalogue and takes no candidates",
-            "Leave them out, or use T3 to rerank them",
-        )
-    return form

@@ -234,7 +234,7 @@ def test_telling_words_leave_small_words_out():
 
 def test_the_language_model_is_told_no_longer_a_history_than_it_was_trained_on(recommender, shop):
     short = Recommender(
-        shop, recommender.retrievers, recommender.lm, recommender._fusion_file, max_history=3
+        shop, recommender.retrievers, recommender.lm, recommender.fusion_file, max_history=3
     )
     long_text = recommender.recommend(user="ann", k=1).instruction
     short_text = short.recommend(user="ann", k=1).instruction

@@ -204,6 +204,13 @@ class Fusion:
                 values[numbers] = prepare(name, scores) * (piece.weight / piece.scale)
         return dict(sorted(told.items()))
 
+    def counting(self, instruction: Instruction) -> frozenset[str]:
+        """Names of the pieces that have weight for a request."""
+        ((weights, _),) = self._groups([instruction])
+        return frozenset(
+            name for name, piece in weights.items() if piece.weight > 0 and name in self.pieces
+        )
+
     def _groups(
         self, instructions: Sequence[Instruction]
     ) -> Iterator[tuple[Mapping[str, Piece], NDArray[np.int64]]]:
