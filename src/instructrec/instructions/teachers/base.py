@@ -126,11 +126,14 @@ class Completions(Protocol):
 
     Attributes:
         name: As the ``--teacher`` flag has it, such as ``openai:gpt-5-mini``.
-        parameters: All that decides an answer beside the prompt; plain JSON values, no key.
     """
 
     name: str
-    parameters: Mapping[str, Any]
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """All that decides an answer beside the prompt; plain JSON values, no key."""
+        ...
 
     def complete(self, prompts: Sequence[Prompt]) -> Iterator[tuple[int, Answer]]:
         """Each prompt's number with its answer, as they come in, in any order."""

@@ -2,20 +2,99 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 from instructrec.errors import UsageError
-from instructrec.instructions.teachers.base import Teacher
+from instructrec.instructions.teachers.base import Completions, Teacher
+from instructrec.instructions.teachers.options import TeacherOptions
+from instructrec.protocols import SILENT, Progress
 
-TEACHERS = ("rules",)
+TEACHERS = ("rules", "openai:MODEL", "local:PATH", "answers:FILE")
+_RULES = TeacherOptions()
 
 
-def teacher_named(name: str) -> Teacher:
-    """The teacher of a name.
+def teacher_named(
+    spec: str, options: TeacherOptions = _RULES, progress: Progress = SILENT
+) -> Teacher:
+    """The teacher of a name; nothing is sent or loaded before it is asked.
+
+    Args:
+        spec: One of `TEACHERS`.
+        options: How it is reached and what it may cost.
+        progress: Told what a language model costs and how fast it is.
 
     Raises:
-        UsageError: There is none.
+        UsageError: There is none, or an option is wrong.
+        FolderError: The cache cannot be used.
     """
-    if name not in TEACHERS:
-        raise UsageError(f"{name!r} is not a teacher", f"Use one of {', '.join(TEACHERS)}")
-    from instructrec.instructions.teachers.rules import RulesTeacher
+    kind, rest = _parts(spec)
+    if kind == "rules":
+        from instructrec.instructions.teachers.rules import RulesTeacher
 
-    return RulesTeacher()
+        return RulesTeacher()
+    if kind == "answers":
+        from instructrec.instructions.teachers.answers import AnswersTeacher
+
+        return AnswersTeacher.load(Path(rest), options.answers_columns)
+    return _language_model(kind, rest, options, progress)
+
+
+def teacher_parameters(spec: str, options: TeacherOptions = _RULES) -> dict[str, Any]:
+    """What decides a teacher's texts beside its name, without making the teacher.
+
+    Raises:
+        UsageError: There is no such teacher, or an option is wrong.
+    """
+    kind, rest = _parts(spec)
+    if kind in {"rules", "answers"}:
+        return {}
+    from instructrec.instructions.teachers.language_model import deciding
+
+    return deciding(_completions(kind, rest, options), _book(options))
+
+
+def _parts(spec: str) -> tuple[str, str]:
+    kind, colon, rest = spec.partition(":")
+    if spec != "rules" and not (kind in {"openai", "local", "answers"} and rest and colon):
+        raise UsageError(f"{spec!r} is not a teacher", f"Use one of {', '.join(TEACHERS)}")
+    return kind, rest
+
+
+def _language_model(kind: str, rest: str, options: TeacherOptions, progress: Progress) -> Teacher:
+    from instructrec.instructions.teachers.budget import FREE, Budget, Prices
+    from instructrec.instructions.teachers.cache import AnswerCache
+    from instructrec.instructions.teachers.language_model import LanguageModelTeacher
+
+    completions = _completions(kind, rest, options)
+    free = getattr(completions, "local", True)  # On this machine, served or in memory.
+    price = Prices.load(options.prices).of(rest)
+    budget = Budget.parse(options.budget, price or (FREE if free else None), rest)
+    cache = AnswerCache(options.cache)
+    return LanguageModelTeacher(
+        completions, _book(options), cache, budget=budget, progress=progress
+    )
+
+
+def _completions(kind: str, rest: str, options: TeacherOptions) -> Completions:
+    if kind == "local":
+        from instructrec.instructions.teachers.local import LocalCompletions
+
+        return LocalCompletions(rest, temperature=options.temperature or 0.0)
+    from instructrec.instructions.teachers.openai import OpenAICompletions
+
+    return OpenAICompletions(
+        rest,
+        options.base_url,
+        concurrency=options.concurrency,
+        requests_per_minute=options.requests_per_minute,
+        timeout=options.timeout,
+        temperature=options.temperature,
+        parameters=options.parameters,
+    )
+
+
+def _book(options: TeacherOptions) -> Any:
+    from instructrec.instructions.teachers.prompting import PromptBook
+
+    return PromptBook.load(options.prompts or options.language, max_words=options.max_words)

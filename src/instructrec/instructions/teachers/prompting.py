@@ -59,6 +59,10 @@ class PromptBook:
         wordings: As a file has them.
         max_words: Words a text may have at most (Chinese: characters), instead of the file's.
 
+    Attributes:
+        language: Of the texts.
+        limits: Words or characters a text may have at most, by kind of job.
+
     Example:
         >>> book = PromptBook.load("en")
         >>> item = ItemFacts("Night Drive", ("Music", "Soul"))
@@ -73,8 +77,8 @@ class PromptBook:
 
     def __init__(self, wordings: Wordings, max_words: int | None = None) -> None:
         self._wordings = wordings
-        self._limits = wordings.longest.limits(max_words)
-        self._rules = Rules(wordings, self._limits)
+        self.limits = wordings.longest.limits(max_words)
+        self._rules = Rules(wordings, self.limits)
         self.language = wordings.language
 
     @classmethod
@@ -189,7 +193,7 @@ class PromptBook:
         named = [f"- {view}: {text}" for view, text in zip(views, told, strict=True)]
         fields = told if job.kind == "query" else named
         form = json.dumps(dict.fromkeys(views, "..."))
-        limit = str(self._limits[job.kind])
+        limit = str(self.limits[job.kind])
         return {"fields": "\n".join(fields), "form": form, "limit": limit}
 
     def _item(self, item: ItemFacts) -> str:
