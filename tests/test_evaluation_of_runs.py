@@ -19,6 +19,7 @@ from instructrec.evaluation import CandidateList, Report, evaluate_model, evalua
 from instructrec.evaluation.baselines import Material
 from instructrec.folders import new_folder, read_manifest, sha256, write_json
 from instructrec.instructions.annotations import ANNOTATION_SCHEMA
+from instructrec.instructions.corpus import Corpus
 from instructrec.instructions.schema import Scenario
 from instructrec.instructions.templating import TemplateBank
 from instructrec.ranking.fusion import Piece, fusion_content
@@ -68,7 +69,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with new_folder(folder / "corpus", "corpus", command="test") as draft:
         draft.facts["protocol"] = "leave-one-out"
         annotations = pl.DataFrame(texts, schema=ANNOTATION_SCHEMA, orient="row")
-        annotations.write_parquet(draft.path / "annotations.parquet")
+        (draft.path / "annotations").mkdir()
+        annotations.write_parquet(draft.path / "annotations" / "00000.parquet")
     write_model(folder / "model", dataset, "leave-one-out")
     train = dataset.split(Protocol.LEAVE_ONE_OUT).train()
     with new_folder(folder / "retrievers", "retrievers", command="test") as draft:
@@ -142,7 +144,7 @@ def test_what_tuning_measured_of_the_templates_is_not_measured_again(
 def test_texts_a_model_needs_are_written_by_rules_or_taken_from_a_corpus(
     run: Path, tmp_path: Path
 ) -> None:
-    texts = pl.read_parquet(run / "corpus" / "annotations.parquet")
+    texts = Corpus(run / "corpus").annotations
     for name, given in (("rules", None), ("given", texts)):
         report = evaluate_model(
             run / "model",

@@ -18,6 +18,10 @@ class InstructRecError(Exception):
         self.cure = cure
         super().__init__(f"{what}. {cure}" if cure else what)
 
+    def __reduce__(self) -> tuple[type[InstructRecError], tuple[str, str]]:
+        """Whole again when it comes from another process."""
+        return type(self), (self.what, self.cure)
+
 
 class UsageError(InstructRecError):
     """The request itself is wrong: a flag, a path, a name, a scenario."""

@@ -34,6 +34,8 @@ def sample_negatives(
     keys: Sequence[str],
     n: int = 9,
     seed: int = 0,
+    *,
+    barred: Rows | None = None,
 ) -> Rows:
     """Draw n items for each request, uniform over those neither seen nor the target.
 
@@ -47,6 +49,7 @@ def sample_negatives(
         keys: What each draw is seeded by: user_id, else query_id, else item_id.
         n: Negatives a request.
         seed: Another seed gives other negatives.
+        barred: Rows that no request may be given, without repeats.
 
     Returns:
         (requests, 1 + n) rows, column 0 the target; -1 at the end of a line where the catalogue
@@ -58,19 +61,22 @@ def sample_negatives(
     hashes = np.array([stable_hash("negatives", seed, key) for key in keys], dtype=np.uint64)
     result = np.full((len(keys), 1 + n), -1, dtype=np.int64)
     result[:, 0] = targets
-    lengths = np.array([len(rows) for rows in seen], dtype=np.int64)
+    free = np.ones(items, dtype=np.bool_)
+    if barred is not None:
+        free[barred] = False
+    lengths = np.array([len(rows) for rows in seen], dtype=np.int64) + np.count_nonzero(~free)
     # Drawing again and again ends quickly only where most of the catalogue is free.
     crowded = (lengths + 1 + n) * 2 > items
     for request in np.flatnonzero(crowded).tolist():
         own = hashes[request : request + 1]
-        drawn = _draw_crowded(items, own, seen[request], int(targets[request]), n)
+        drawn = _draw_crowded(free, own, seen[request], int(targets[request]), n)
         result[request, 1 : 1 + len(drawn)] = drawn
-    free = np.flatnonzero(~crowded)
+    roomy = np.flatnonzero(~crowded)
     size = max(1, _BLOCK // (2 * n + 8))
-    for start in range(0, len(free), size):
-        chunk = free[start : start + size]
+    for start in range(0, len(roomy), size):
+        chunk = roomy[start : start + size]
         avoid = [seen[request] for request in chunk.tolist()]
-        result[chunk, 1:] = _draw(items, hashes[chunk], avoid, targets[chunk], n)
+        result[chunk, 1:] = _draw(free, hashes[chunk], avoid, targets[chunk], n)
     return result
 
 
@@ -87,9 +93,14 @@ def _stream(hashes: NDArray[np.uint64], numbers: NDArray[np.uint64]) -> NDArray[
 
 
 def _draw(
-    items: int, hashes: NDArray[np.uint64], seen: Sequence[Rows], targets: Rows, n: int
+    free: NDArray[np.bool_],
+    hashes: NDArray[np.uint64],
+    seen: Sequence[Rows],
+    targets: Rows,
+    n: int,
 ) -> Rows:
-    """(requests, n): the first n allowed, distinct rows of each request's stream."""
+    """(requests, n): the first n free, allowed, distinct rows of each request's stream."""
+    items = len(free)
     requests = np.arange(len(hashes))
     owners = np.concatenate([np.repeat(requests, [len(rows) for rows in seen]), requests])
     forbidden = np.concatenate([*seen, targets]).astype(np.int64)
@@ -100,7 +111,8 @@ def _draw(
         numbers = np.arange(width, dtype=np.uint64)
         draws = _stream(hashes[open_requests][:, None], numbers[None, :]) % np.uint64(items)
         rows = draws.astype(np.int64)
-        allowed = ~_contains(taken, open_requests[:, None] * items + rows) & ~_repeated(rows)
+        allowed = free[rows] & ~_contains(taken, open_requests[:, None] * items + rows)
+        allowed &= ~_repeated(rows)
         place = np.cumsum(allowed, axis=1)
         done = place[:, -1] >= n
         chosen = allowed[done] & (place[done] <= n)
@@ -110,10 +122,10 @@ def _draw(
 
 
 def _draw_crowded(
-    items: int, hashes: NDArray[np.uint64], seen: Rows, target: int, n: int
+    free: NDArray[np.bool_], hashes: NDArray[np.uint64], seen: Rows, target: int, n: int
 ) -> NDArray[np.int64]:
     """At most n rows of one request, by ordering all that is allowed at random."""
-    allowed = np.ones(items, dtype=np.bool_)
+    allowed = free.copy()
     allowed[seen] = False
     allowed[target] = False
     rows = np.flatnonzero(allowed)

@@ -10,6 +10,7 @@ import pytest
 
 from instructrec.cli.app import run as command
 from instructrec.data.dataset import Dataset
+from instructrec.instructions.corpus import Corpus
 
 pytestmark = [pytest.mark.slow, pytest.mark.shared]
 
@@ -49,7 +50,7 @@ def test_the_import_has_the_papers_figures(way: Path) -> None:
 
 
 def test_no_held_out_item_is_in_a_training_row(way: Path) -> None:
-    rows = pl.read_parquet(way / "corpus" / "train.parquet", columns=["user_id", "history_ids"])
+    rows = Corpus(way / "corpus").rows("train").select("user_id", "history_ids")
     later = (
         Dataset(way / "dataset").split("leave-one-out").events.filter(pl.col("split") != "train")
     )

@@ -18,7 +18,7 @@ from instructrec.data.sequences import Sequences
 from instructrec.data.splits import Targets
 from instructrec.errors import DataError, FolderError
 from instructrec.folders import new_folder, read_json
-from instructrec.instructions.corpus import CORPUS_SCHEMA, Corpus
+from instructrec.instructions.corpus import CORPUS_SCHEMA, Corpus, shard
 from instructrec.instructions.schema import Instruction, Intention, IntentionKind
 from instructrec.protocols import Condition, Filters
 from instructrec.retrieval import KIND, fit_retrievers, load_retrievers
@@ -48,6 +48,12 @@ def a_catalogue() -> Catalogue:
     return Catalogue(pl.DataFrame(rows).sort("item_id"))
 
 
+def write_split(corpus: Path, name: str, frame: pl.DataFrame) -> None:
+    path = shard(corpus, name, 0)
+    path.parent.mkdir()
+    frame.write_parquet(path)
+
+
 def a_row(item: str, **values: Any) -> dict[str, Any]:
     empty = dict.fromkeys(CORPUS_SCHEMA, "")
     empty |= {"row": 0, "seed": 0, "history": [], "history_ids": [], "candidates": []}
@@ -72,7 +78,7 @@ def a_corpus(folder: Path, *, truthful: bool = True, dataset: Path | None = None
     with new_folder(folder, "corpus", command="test", inputs=inputs) as draft:
         for name, rows in (("train", train), ("validation", validation)):
             frame = pl.DataFrame(rows, schema=CORPUS_SCHEMA)
-            frame.write_parquet(draft.path / f"{name}.parquet")
+            write_split(draft.path, name, frame)
         draft.facts["protocol"] = "leave-one-out"
     return Corpus(folder)
 
@@ -234,7 +240,7 @@ def pairs_of(tmp_path: Path, rows: list[dict[str, Any]], **more: Any) -> list[tu
     catalogue = a_catalogue()
     with new_folder(tmp_path / "c", "corpus", command="test", replace=True) as draft:
         frame = pl.DataFrame(rows, schema=CORPUS_SCHEMA)
-        frame.write_parquet(draft.path / "train.parquet")
+        write_split(draft.path, "train", frame)
     settings = {"most": 99, "latin_only": True, **more}
     found = gather_pairs(Corpus(tmp_path / "c"), "train", catalogue, **settings)
     said = [found.texts[number] for number in found.said]

@@ -31,9 +31,9 @@ def backbone(corpus: Corpus, dataset: Dataset, tmp_path: Path) -> Backbone:
 def small_blocks(corpus: Corpus, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Corpus:
     """The corpus in row groups of 40 rows, two of them a block."""
     folder = tmp_path / "corpus"
-    folder.mkdir()
+    (folder / "train").mkdir(parents=True)
     (folder / "manifest.json").write_bytes((corpus.folder / "manifest.json").read_bytes())
-    corpus.rows("train").write_parquet(folder / "train.parquet", row_group_size=40)
+    corpus.rows("train").write_parquet(folder / "train" / "00000.parquet", row_group_size=40)
     monkeypatch.setattr(stream_module, "BLOCK_ROWS", 80)
     return Corpus(folder)
 

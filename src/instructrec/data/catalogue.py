@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +11,27 @@ import numpy as np
 import polars as pl
 
 from instructrec.protocols import Rows
+
+LONGEST_ATTRIBUTE = 40
+"""Characters that the values of an attribute have, nineteen times out of twenty at most."""
+_TOLD_APART = ("item_id", "title", "brand", "currency", "description")
+_NO_FACT = re.compile(
+    r"(?:^|_)(?:ids?|urls?|uri|links?|slug|hash|asin|isbn|ean|upc|gtin|sku|image|images|img|photo)"
+    r"(?:_|$|\d)",
+    re.IGNORECASE,
+)
+
+
+def _is_short_fact(values: pl.Series) -> bool:
+    """Whether values are short and shared by items: no texts, no addresses, no codes."""
+    if values.is_empty():
+        return False
+    lengths = values.str.len_chars()
+    return bool(
+        (lengths.quantile(0.95) or 0) <= LONGEST_ATTRIBUTE
+        and not values.str.contains("://", literal=True).any()
+        and (len(values) < 20 or values.n_unique() < 0.9 * len(values))
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +72,16 @@ class Catalogue:
             parts.append(pl.col("categories").list.join(", "))
         text = pl.concat_str(parts, separator=". ", ignore_nulls=True)
         return self.items.select(text.str.strip_chars(" .,").alias("text"))["text"].to_list()
+
+    @cached_property
+    def attributes(self) -> tuple[str, ...]:
+        """Further columns that say something short of an item: platform, kind, colour."""
+        columns = (
+            column
+            for column in self.items.select(pl.col(pl.String)).iter_columns()
+            if column.name not in _TOLD_APART and not _NO_FACT.search(column.name)
+        )
+        return tuple(column.name for column in columns if _is_short_fact(column.drop_nulls()))
 
     def rows(self, item_ids: Iterable[str]) -> Rows:
         """Row numbers of item ids, -1 for an id that is not in the catalogue."""

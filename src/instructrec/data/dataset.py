@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -55,6 +56,8 @@ QUERY_COLUMNS = pl.Schema(
 )
 EVENTS = ("view", "cart", "purchase", "like", "dislike")
 CLOCKS = ("ms", "order")
+ROW_GROUP = 2**16
+"""Rows of a row group of the tables: what is read at least for the events of a few users."""
 
 
 @dataclass
@@ -105,7 +108,9 @@ def write_tables(draft: Draft, tables: Tables, *, seed: int = 0) -> None:
     if tables.users is not None:
         frames["users"] = tables.users.sort("user_id").collect()
     for name, frame in frames.items():
-        frame.write_parquet(draft.path / f"{name}.parquet", compression="zstd")
+        frame.write_parquet(
+            draft.path / f"{name}.parquet", compression="zstd", row_group_size=ROW_GROUP
+        )
         draft.rows[name] = frame.height
     draft.facts["clock"] = tables.clock
 
@@ -118,6 +123,21 @@ def _in_order(events: pl.DataFrame) -> pl.DataFrame:
     if events.select(good.fill_null(True).all()).item():
         return events
     return events.sort("user_id", "timestamp", maintain_order=True)
+
+
+class Span(NamedTuple):
+    """Ids from ``first`` on, up to but without ``stop``; to the end where that is none."""
+
+    first: str
+    stop: str | None
+
+    def holds(self, column: str) -> pl.Expr:
+        """Whether the ids of a column lie in it."""
+        inside = pl.col(column) >= self.first
+        return inside if self.stop is None else inside & (pl.col(column) < self.stop)
+
+
+NOBODY = Span("", "")
 
 
 class Dataset:
@@ -133,6 +153,25 @@ class Dataset:
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
         self.manifest: dict[str, Any] = read_manifest(self.folder, "dataset")
+        self._spans: dict[str, Span] = {}
+
+    def part(self, *, users: Span = NOBODY, queries: Span = NOBODY) -> Dataset:
+        """This dataset as if it had these users and queries alone, with the whole catalogue.
+
+        Memory is bounded by their number: what is read is theirs and little more.
+        """
+        shared = self.catalogue  # Read once, however many parts there are.
+        narrowed = copy(self)
+        for name in ("queries", "users", "sequences"):
+            narrowed.__dict__.pop(name, None)
+        narrowed.__dict__["catalogue"] = shared
+        narrowed._spans = {"user_id": users, "query_id": queries}
+        return narrowed
+
+    def _scan(self, name: str, column: str) -> pl.LazyFrame:
+        """A table, those rows alone whose ids are wanted."""
+        table = pl.scan_parquet(self.folder / f"{name}.parquet")
+        return table.filter(self._spans[column].holds(column)) if column in self._spans else table
 
     @property
     def clock(self) -> str:
@@ -147,21 +186,22 @@ class Dataset:
     @property
     def interactions(self) -> pl.LazyFrame:
         """All interactions, sorted by user and time."""
-        return pl.scan_parquet(self.folder / "interactions.parquet")
+        return self._scan("interactions", "user_id")
 
     @cached_property
     def queries(self) -> pl.DataFrame | None:
         """Search queries with the items they are for, or none."""
-        return self._optional("queries")
+        return self._optional("queries", "query_id")
 
     @cached_property
     def users(self) -> pl.DataFrame | None:
         """Facts about users, or none."""
-        return self._optional("users")
+        return self._optional("users", "user_id")
 
-    def _optional(self, name: str) -> pl.DataFrame | None:
-        path = self.folder / f"{name}.parquet"
-        return pl.read_parquet(path) if path.is_file() else None
+    def _optional(self, name: str, column: str) -> pl.DataFrame | None:
+        if not (self.folder / f"{name}.parquet").is_file():
+            return None
+        return self._scan(name, column).collect()
 
     @property
     def has_reviews(self) -> bool:
@@ -178,8 +218,8 @@ class Dataset:
             events = events.filter(pl.col("event").ne_missing("dislike"))
         return Sequences.of(events.select("user_id", "item_id").collect(), self.catalogue)
 
-    def split(self, protocol: Protocol | str) -> Split:
-        """What is train, validation and test under a protocol.
+    def check_protocol(self, protocol: Protocol | str) -> Protocol:
+        """Whether the dataset can be split so.
 
         Raises:
             UsageError: The protocol needs a calendar and the dataset's clock is ``order``.
@@ -190,18 +230,28 @@ class Dataset:
                 f"{self.folder} has no calendar (clock: order), so it has no time split",
                 "Use --protocol leave-one-out",
             )
-        table = pl.scan_parquet(self.folder / "splits.parquet").filter(
-            pl.col("protocol") == protocol.value
+        return protocol
+
+    def split(self, protocol: Protocol | str) -> Split:
+        """What is train, validation and test under a protocol.
+
+        Raises:
+            UsageError: The protocol needs a calendar and the dataset's clock is ``order``.
+        """
+        protocol = self.check_protocol(protocol)
+        table = pl.scan_parquet(self.folder / "splits.parquet")
+        items = table.filter(
+            pl.col("protocol") == protocol.value,
+            pl.col("user_id").is_null() & pl.col("query_id").is_null(),
         )
-        items = table.filter(pl.col("user_id").is_null() & pl.col("query_id").is_null())
         item_split = items.select("item_id", "split").collect()
-        if protocol is Protocol.ITEMS:
-            everything = pl.scan_parquet(self.folder / "splits.parquet").filter(
-                pl.col("protocol") == Protocol.LEAVE_ONE_OUT.value
-            )
-            events = everything.drop("split").join(items.select("item_id", "split"), on="item_id")
-        else:
-            events = table.filter(pl.col("user_id").is_not_null())
+        by_item = protocol is Protocol.ITEMS
+        events = self._scan("splits", "user_id").filter(
+            pl.col("protocol") == (Protocol.LEAVE_ONE_OUT.value if by_item else protocol.value),
+            pl.col("user_id").is_not_null(),
+        )
+        if by_item:
+            events = events.drop("split").join(item_split.lazy(), on="item_id")
         events = events.select("user_id", "item_id", "position", "split")
         ordered = events.sort("user_id", "position").collect()
         return Split(protocol, ordered, item_split, self.catalogue)

@@ -30,7 +30,7 @@ class Sequences:
     @classmethod
     def of(cls, interactions: pl.DataFrame, catalogue: Catalogue) -> Sequences:
         """Gather a frame that has user_id and item_id and is sorted by user and time."""
-        numbers = pl.DataFrame({"item_id": catalogue.item_ids}).with_row_index("row")
+        numbers = catalogue.items.select("item_id").with_row_index("row")
         rows = interactions.select("item_id").join(
             numbers, on="item_id", how="left", maintain_order="left"
         )["row"]

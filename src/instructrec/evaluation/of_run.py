@@ -21,6 +21,7 @@ from instructrec.evaluation.templates import known_spread, measure_spread, with_
 from instructrec.evaluation.trials import CandidateList, Trial
 from instructrec.folders import MANIFEST, new_folder, read_manifest, sha256
 from instructrec.instructions.annotations import ANNOTATION_SCHEMA, Annotations
+from instructrec.instructions.corpus import Corpus
 from instructrec.instructions.requests import MAX_HISTORY
 from instructrec.instructions.schema import Scenario
 from instructrec.protocols import SILENT, Progress
@@ -116,7 +117,7 @@ def evaluate_run(
     world = World(
         Dataset(run / "dataset"),
         chosen,
-        Annotations.of(pl.read_parquet(run / "corpus" / "annotations.parquet")),
+        Corpus(run / "corpus").texts,
         max_history or manifests["corpus"].get("settings", {}).get("max_history", MAX_HISTORY),
     )
     trials, notes = gather(world, plan, progress)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain
 
 import numpy as np
 import polars as pl
@@ -14,6 +14,7 @@ from instructrec.data.splits import Protocol, Targets
 from instructrec.hashing import stable_hash
 from instructrec.instructions.annotations import (
     PREFERENCE_VIEWS,
+    QUERY_VIEW,
     SPECIFIC_VIEW,
     VAGUE_VIEWS,
     WRITTEN_SCHEMA,
@@ -21,9 +22,10 @@ from instructrec.instructions.annotations import (
 )
 from instructrec.instructions.requests import MAX_HISTORY
 from instructrec.instructions.teachers.base import Ask, ItemFacts, Teacher, Written
-from instructrec.protocols import SILENT, Progress
+from instructrec.protocols import SILENT, Progress, Rows
 
 BATCH = 4096
+"""Texts that are asked for at once, or a few more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +71,24 @@ def annotate(
 
     Source: paper §3.2; docs/paper.md §2 for the views of preferences and intentions.
     """
-    asks = _asks(dataset, Protocol.parse(protocol), max_history, seed)
+    everything = chain(
+        asks_of_users(dataset, protocol, max_history, seed),
+        asks_of_items(dataset, range(len(dataset.catalogue)), teacher, seed),
+    )
+    return answered(everything, teacher, progress)
+
+
+def answered(
+    asks: Iterable[Sequence[Ask]], teacher: Teacher, progress: Progress = SILENT
+) -> Annotated:
+    """Ask a teacher and keep what may be kept.
+
+    Args:
+        asks: What belongs together comes together and is never asked apart: the views of one
+            preference, of one review, of one item.
+        teacher: Who writes.
+        progress: Told how far it is.
+    """
     columns: dict[str, list[str | None]] = {name: [] for name in WRITTEN_SCHEMA}
     asked = leaked = silent = 0
     for batch in progress.track(_batches(asks), f"annotating with {teacher.name}"):
@@ -90,40 +109,63 @@ def _row(ask: Ask, written: Written) -> tuple[str | None, ...]:
     return (ask.user_id, ask.item_id, ask.kind, ask.view, ask.split, text, written.by)
 
 
-def _batches(asks: Iterator[Ask]) -> Iterator[list[Ask]]:
-    while batch := list(islice(asks, BATCH)):
+def _batches(asks: Iterable[Sequence[Ask]]) -> Iterator[list[Ask]]:
+    batch: list[Ask] = []
+    for group in asks:
+        batch += group
+        if len(batch) >= BATCH:
+            yield batch
+            batch = []
+    if batch:
         yield batch
 
 
-def _asks(dataset: Dataset, protocol: Protocol, max_history: int, seed: int) -> Iterator[Ask]:
-    facts = item_facts(dataset)
+def asks_of_users(
+    dataset: Dataset, protocol: Protocol | str, max_history: int, seed: int
+) -> Iterator[list[Ask]]:
+    """What is asked of a dataset's users: three views a preference, two a review of a target."""
     split = dataset.split(protocol)
     events = _Events(dataset)
+    facts = item_facts(dataset, np.unique(dataset.sequences.rows))
     for name in ("train", "validation", "test"):
         targets = split.targets(name)
         if name != "test":
             yield from _preference_asks(targets, name, facts, events, max_history, seed)
         if events.reviews is not None:
             yield from _intention_asks(targets, name, facts, events, dataset, seed)
-    for item_id, item in zip(dataset.catalogue.item_ids, facts, strict=True):
-        if item.categories:
-            yield Ask(
-                kind="intention",
-                view=SPECIFIC_VIEW,
-                item_id=item_id,
-                item=item,
-                seed=stable_hash(seed, item_id, SPECIFIC_VIEW),
-            )
+
+
+def asks_of_items(
+    dataset: Dataset, rows: Sequence[int], teacher: Teacher, seed: int
+) -> Iterator[list[Ask]]:
+    """What is asked of items alone: labels of those that have any, and a query where the teacher
+    writes queries.
+    """
+    ids = dataset.catalogue.item_ids
+    writes_queries = getattr(teacher, "writes_queries", False)
+    for row, item in item_facts(dataset, np.array(rows, dtype=np.int64)).items():
+        views = [SPECIFIC_VIEW] * bool(item.categories) + [QUERY_VIEW] * writes_queries
+        if views:
+            yield [
+                Ask(
+                    kind="intention",
+                    view=view,
+                    item_id=ids[row],
+                    item=item,
+                    seed=stable_hash(seed, ids[row], view),
+                )
+                for view in views
+            ]
 
 
 def _preference_asks(
     targets: Targets,
     split: str,
-    facts: Sequence[ItemFacts],
+    facts: Mapping[int, ItemFacts],
     events: _Events,
     max_history: int,
     seed: int,
-) -> Iterator[Ask]:
+) -> Iterator[list[Ask]]:
     for user_id, history, places in zip(
         targets.user_ids, targets.histories, targets.places, strict=True
     ):
@@ -132,19 +174,21 @@ def _preference_asks(
             events.dealt_with(facts[row], user_id, place)
             for row, place in zip(recent.tolist(), at.tolist(), strict=True)
         )
+        group = []
         for view in PREFERENCE_VIEWS:
             number = stable_hash(seed, user_id, split, view)
-            yield Ask("preference", view, user_id, None, split, items, None, "", number)
+            group.append(Ask("preference", view, user_id, None, split, items, None, "", number))
+        yield group
 
 
 def _intention_asks(
     targets: Targets,
     split: str,
-    facts: Sequence[ItemFacts],
+    facts: Mapping[int, ItemFacts],
     events: _Events,
     dataset: Dataset,
     seed: int,
-) -> Iterator[Ask]:
+) -> Iterator[list[Ask]]:
     ids = dataset.catalogue.item_ids
     for user_id, row, position in zip(
         targets.user_ids, targets.rows.tolist(), targets.positions.tolist(), strict=True
@@ -153,9 +197,11 @@ def _intention_asks(
         if not review:
             continue
         item = replace(facts[row], review=review)
+        group = []
         for view in VAGUE_VIEWS:
             number = stable_hash(seed, user_id, ids[row], view)
-            yield Ask("intention", view, user_id, ids[row], split, (), item, review, number)
+            group.append(Ask("intention", view, user_id, ids[row], split, (), item, review, number))
+        yield group
 
 
 class _Events:
@@ -172,7 +218,8 @@ class _Events:
         self.index = dataset.sequences.index
         has_ratings = "rating" in kept and bool(table["rating"].is_not_null().any())
         self.ratings = table["rating"].to_numpy() if has_ratings else None
-        self.reviews = table["review"] if "review" in kept and dataset.has_reviews else None
+        has_reviews = "review" in kept and bool(table["review"].is_not_null().any())
+        self.reviews = table["review"] if has_reviews else None
 
     def dealt_with(self, item: ItemFacts, user_id: str, position: int) -> ItemFacts:
         """An item with what the user said of it, as far as known."""
@@ -195,18 +242,21 @@ class _Events:
         return self.reviews[int(self.offsets[self.index[user_id]]) + position] or ""
 
 
-def item_facts(dataset: Dataset) -> list[ItemFacts]:
-    """What a teacher may know of each catalogue row."""
-    items = dataset.catalogue.items
-    wanted = ("title", "categories", "brand", "price", "description")
-    rows = items.select(name for name in wanted if name in items.columns).iter_rows(named=True)
-    return [
-        ItemFacts(
+def item_facts(dataset: Dataset, rows: Rows) -> dict[int, ItemFacts]:
+    """What a teacher may know of items, by catalogue row."""
+    catalogue = dataset.catalogue
+    attributes = catalogue.attributes
+    wanted = ("title", "categories", "brand", "price", "description", *attributes)
+    columns = [name for name in wanted if name in catalogue.items.columns]
+    found = catalogue.items[rows].select(columns).iter_rows(named=True)
+    return {
+        number: ItemFacts(
             title=row["title"],
             categories=tuple(row.get("categories") or ()),
             brand=row.get("brand") or "",
             description=row.get("description") or "",
+            attributes=tuple((name, row[name]) for name in attributes if row[name]),
             price=row.get("price"),
         )
-        for row in rows
-    ]
+        for number, row in zip(rows.tolist(), found, strict=True)
+    }

@@ -22,12 +22,15 @@ ANNOTATION_SCHEMA = pl.Schema(
 """One text a row; preferences have no item_id, intentions of an item alone have no user_id."""
 
 WRITTEN_SCHEMA = pl.Schema({**ANNOTATION_SCHEMA, "teacher": pl.String()})
-"""Columns of a corpus's annotations.parquet: texts, and whose words they are (see `Written`)."""
+"""Columns of a corpus's annotations: texts, and whose words they are (see `Written`)."""
 
 PREFERENCE_VIEWS = ("overall", "long_term", "short_term")
 VAGUE_VIEWS = ("what_i_want", "what_it_is_like")
 """I1 and I1*: what the reviewer wants, and what the item is like (paper's "vague intention*")."""
 SPECIFIC_VIEW = "specific"
+QUERY_VIEW = "query"
+SPECIFIC_VIEWS = (SPECIFIC_VIEW, QUERY_VIEW)
+"""I2 as labels and limits, and as what one would type into a search box."""
 
 _EARLIER = {
     "train": ("train",),
@@ -81,8 +84,16 @@ class Annotations:
 
     def specific(self, user_id: str | None, item_id: str) -> str:
         """I2 of a user for an item, else of the item for anybody, else ``""``."""
+        return self._exact(user_id, item_id).get(SPECIFIC_VIEW, "")
+
+    def specifics(self, user_id: str | None, item_id: str) -> list[str]:
+        """`specific` and then the typed query, as far as they exist."""
+        views = self._exact(user_id, item_id)
+        return [views[view] for view in SPECIFIC_VIEWS if view in views]
+
+    def _exact(self, user_id: str | None, item_id: str) -> dict[str, str]:
         own = self.intentions.get((user_id, item_id), {}) if user_id is not None else {}
-        return own.get(SPECIFIC_VIEW) or self.items.get(item_id, {}).get(SPECIFIC_VIEW, "")
+        return {**self.items.get(item_id, {}), **own}
 
 
 _WORD = re.compile(r"\w+")

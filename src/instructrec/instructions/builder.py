@@ -1,127 +1,42 @@
-"""Builds a Corpus from a Dataset: which rows, which values, and the leak rules."""
+"""Builds a Corpus from a Dataset, partition by partition, and goes on where it was stopped."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import islice
+import hashlib
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace as changed
+from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import polars as pl
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
-from instructrec.data.catalogue import Catalogue
 from instructrec.data.dataset import Dataset
-from instructrec.data.splits import Protocol
-from instructrec.errors import DataError
-from instructrec.folders import Draft, new_folder
-from instructrec.hashing import stable_hash
-from instructrec.instructions.annotate import annotate
-from instructrec.instructions.annotations import (
-    PREFERENCE_VIEWS,
-    Annotations,
-    names_title,
+from instructrec.errors import DataError, FolderError
+from instructrec.folders import LOG, MANIFEST, Draft, new_folder, read_json, sha256, write_json
+from instructrec.instructions.corpus import ANNOTATIONS, SPLITS, Corpus
+from instructrec.instructions.executors import Executor, InProcess
+from instructrec.instructions.partitions import (
+    Counts,
+    Partition,
+    Task,
+    ask_for_texts,
+    cut,
+    forget_opened,
+    keep_texts,
+    make_partition,
+    parts_folder,
+    texts_of,
 )
-from instructrec.instructions.corpus import CORPUS_SCHEMA, Corpus, make_example
-from instructrec.instructions.requests import (
-    MAX_HISTORY,
-    preference_text,
-    relevant_queries,
-    user_profiles,
-)
-from instructrec.instructions.schema import Scenario
+from instructrec.instructions.rows import CorpusConfig
 from instructrec.instructions.teachers.base import Teacher
-from instructrec.instructions.templating import TemplateBank
-from instructrec.negatives import sample_negatives
-from instructrec.protocols import SILENT, Progress, Rows
+from instructrec.protocols import SILENT, Progress
 
-BATCH = 8192
+__all__ = ["CorpusConfig", "build_corpus"]
 
-
-class CorpusConfig(BaseModel):
-    """What decides the rows of a corpus."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    protocol: Protocol = Protocol.LEAVE_ONE_OUT
-    """How targets are set apart."""
-    seed: int = 0
-    """Seeds negatives (with the user id), the order of candidates and every draw."""
-    max_history: int = Field(MAX_HISTORY, ge=2)
-    """Items a sequence has at most, target included (paper §4.1)."""
-    negatives: int = Field(9, ge=1)
-    """Candidates beside the target (paper §4.1)."""
-    scenarios: tuple[str, ...] | None = None
-    """Only these scenarios, such as ``P1,I0,T3``; all that the data allow when left out."""
-    rates: dict[str, float] = Field(
-        default_factory=lambda: {
-            "T0": 0.25,
-            "T1": 0.25,
-            "T2": 0.5,
-            "T3": 1.0,
-            "turned-around": 0.25,
-            "relatedness": 0.25,
-            "chain-of-thought": 0.25,
-        }
-    )
-    """The share of users that get a row of each kind: by task form where the strategy is direct,
-    else by strategy. The paper leaves the amounts open."""
-
-
-@dataclass(frozen=True)
-class Form:
-    """One kind of row: a scenario, a strategy and what is answered."""
-
-    scenario: str
-    strategy: str
-    asks: str
-
-    @cached_property
-    def kind(self) -> str:
-        """The key of `CorpusConfig.rates`."""
-        return self.scenario[-2:] if self.strategy == "direct" else self.strategy
-
-    @cached_property
-    def task(self) -> str:
-        """The task form."""
-        return self.scenario[-2:]
-
-    @cached_property
-    def axes(self) -> tuple[str, str]:
-        """Preference and intention."""
-        preference, intention, _ = self.scenario.split(",")
-        return preference, intention
-
-    @cached_property
-    def needs_history(self) -> bool:
-        """Whether titles are asked by or answered."""
-        return "P1" in self.axes[0] or "history" in self.asks
-
-    @cached_property
-    def needs_preference(self) -> bool:
-        """Whether a stated preference is asked by or answered."""
-        return "P2" in self.axes[0] or "preference" in self.asks
-
-    @cached_property
-    def needs_intention(self) -> str:
-        """The kind of intention that is asked by or answered; a query is a specific one."""
-        return self.axes[1] if self.axes[1] != "I0" or "query" not in self.asks else "I2"
-
-
-def forms_of(bank: TemplateBank) -> list[Form]:
-    """Every form that a template covers, in a fixed order."""
-    found = {
-        Form(str(single), template.strategy, template.asks)
-        for template in bank
-        for scenario in template.scenarios
-        for single in scenario.singles()
-    }
-    return sorted(found, key=lambda form: (form.scenario, form.strategy, form.asks))
+_SLICE = 2**16
 
 
 def build_corpus(
@@ -133,6 +48,7 @@ def build_corpus(
     annotations: pl.DataFrame | None = None,
     command: str = "instructrec corpus build",
     replace: bool = False,
+    executor: Executor | None = None,
     progress: Progress = SILENT,
 ) -> Corpus:
     """Write instruction data for a dataset.
@@ -140,6 +56,12 @@ def build_corpus(
     Leak rules: a training row knows only what lies before its training target; no preference and
     no intention contains the target's title; negatives and the order of candidates are seeded by
     user id. They are checked on every row as it is written.
+
+    Users, queries and items are cut into partitions. First the texts of each are written, then
+    its rows, both by one function that an executor runs; a teacher that is not made anew in
+    workers (see `Teacher`) is asked here, one partition after the other. A build that was stopped
+    takes over every complete partition when it is called again with the same arguments. The
+    bytes are the same whatever the executor, and however often it was stopped.
 
     Args:
         dataset: A complete dataset.
@@ -149,6 +71,7 @@ def build_corpus(
         annotations: Texts somebody already has, instead of a teacher's.
         command: What to write into the manifest.
         replace: Whether a complete folder at ``out`` gives way.
+        executor: Where partitions are made; in this process when left out.
         progress: Told how far it is.
 
     Raises:
@@ -159,277 +82,137 @@ def build_corpus(
     Source: paper §3.1–3.3; docs/paper.md §1–3.
     """
     config = config or CorpusConfig()
-    settings = {**config.model_dump(mode="json"), "teacher": teacher.name if teacher else "given"}
+    if teacher is None and annotations is None:
+        raise ValueError("either a teacher or annotations")
     with new_folder(
         out,
         "corpus",
         command=command,
-        settings=settings,
+        settings={**config.model_dump(mode="json"), **_writer(teacher, annotations)},
         seed=config.seed,
         inputs={"dataset": dataset.folder},
         replace=replace,
+        resume=True,
     ) as draft:
-        fill_corpus(draft, dataset, teacher, config, annotations, progress)
+        work = _Work(dataset, draft.path, config, executor or InProcess(), progress)
+        try:
+            work.make_texts(teacher, annotations)
+            work.make_rows()
+        finally:
+            forget_opened()
+        work.finish(draft, told=annotations is None)
     return Corpus(out)
 
 
-def fill_corpus(
-    draft: Draft,
-    dataset: Dataset,
-    teacher: Teacher | None,
-    config: CorpusConfig,
-    annotations: pl.DataFrame | None = None,
-    progress: Progress = SILENT,
-) -> None:
-    """Write a corpus into a folder draft (see `build_corpus`)."""
-    draft.facts |= {"protocol": config.protocol.value, "clock": dataset.clock}
-    if annotations is None:
-        if teacher is None:
-            raise ValueError("either a teacher or annotations")
-        made = annotate(
-            dataset,
-            config.protocol,
-            teacher,
-            max_history=config.max_history,
-            seed=config.seed,
-            progress=progress,
-        )
-        annotations = made.frame
-        draft.facts["teacher"] = {
-            "asked": made.asked,
-            "empty": made.silent,
-            "dropped_for_naming_the_title": made.leaked,
-        }
-    annotations.write_parquet(draft.path / "annotations.parquet", compression="zstd")
-    draft.rows["annotations"] = annotations.height
-    maker = _RowMaker(dataset, Annotations.of(annotations), config, TemplateBank.load(None))
-    for split in ("train", "validation", "test"):
-        rows = progress.track(maker.rows(split), f"writing {split} rows")
-        draft.rows[split] = _write_rows(draft.path / f"{split}.parquet", iter(rows))
-    if not draft.rows["train"]:
-        raise DataError(
-            f"no training row can be made from {dataset.folder}",
-            "Import more interactions a user (three at least), or name other scenarios",
-        )
+def _writer(teacher: Teacher | None, annotations: pl.DataFrame | None) -> dict[str, Any]:
+    """What decides the texts, for the identity of the corpus."""
+    if annotations is not None:
+        digest = hashlib.sha256()
+        for part in annotations.iter_slices(_SLICE):
+            stream = BytesIO()
+            part.write_ipc(stream)
+            digest.update(stream.getvalue())
+        return {"teacher": "given", "annotations": digest.hexdigest()}
+    assert teacher is not None
+    parameters = getattr(teacher, "parameters", {})
+    return {"teacher": teacher.name} | ({"teacher_parameters": parameters} if parameters else {})
 
 
-def _write_rows(path: Path, rows: Iterator[dict[str, Any]]) -> int:
-    schema = pl.DataFrame(schema=CORPUS_SCHEMA).to_arrow().schema
-    count = 0
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        while batch := list(islice(rows, BATCH)):
-            frame = pl.DataFrame(batch, schema=CORPUS_SCHEMA, orient="row")
-            writer.write_table(frame.to_arrow())
-            count += len(batch)
-    return count
-
-
-@dataclass(frozen=True, eq=False)
-class _Want:
-    """What rows are about: somebody, who had a history, is to get a target.
-
-    ``preferences`` and ``intentions`` (by kind) are the texts that a row may draw from.
-    """
-
-    user_id: str | None
-    query_id: str | None
-    history: list[int]
-    target: int
-    candidates: list[int]
-    split: str
-    preferences: list[str]
-    intentions: dict[str, list[str]]
-
-    @property
-    def key(self) -> str:
-        """What draws are seeded by: user, else query."""
-        return self.user_id or self.query_id or ""
-
-    def allows(self, form: Form) -> bool:
-        """Whether all that a form needs is known."""
-        return (
-            (bool(self.history) or not form.needs_history)
-            and (bool(self.preferences) or not form.needs_preference)
-            and (form.needs_intention == "I0" or form.needs_intention in self.intentions)
-        )
-
-
-class _Draw(NamedTuple):
-    """Three numbers in [0, 1) of one want and form: the row's presence, texts and order."""
-
-    presence: float
-    text: float
-    order: float
-
-
-class _RowMaker:
-    """Makes the rows of a split, one at a time."""
+class _Work:
+    """The tasks of one corpus, those that are done and those that are to be done."""
 
     def __init__(
-        self, dataset: Dataset, texts: Annotations, config: CorpusConfig, bank: TemplateBank
+        self,
+        dataset: Dataset,
+        out: Path,
+        config: CorpusConfig,
+        executor: Executor,
+        progress: Progress,
     ) -> None:
-        self.catalogue: Catalogue = dataset.catalogue
-        self.dataset, self.texts, self.config, self.bank = dataset, texts, config, bank
-        self.profiles = user_profiles(dataset)
-        self.split = dataset.split(config.protocol)
-        self.forms = forms_of(bank)
-        wanted = None
-        if config.scenarios is not None:
-            wanted = [Scenario.parse(text) for text in config.scenarios]
-        self.chosen = [
-            number
-            for number, form in enumerate(self.forms)
-            if wanted is None or any(one.covers(Scenario.parse(form.scenario)) for one in wanted)
-        ]
-        self.count = 0
+        dataset.check_protocol(config.protocol)
+        self.dataset, self.out = dataset, out.resolve()
+        self.executor, self.progress = executor, progress
+        self.merged = self.out / LOG / "parts.json"
+        self.known: dict[str, Counts] = read_json(self.merged) if self.merged.is_file() else {}
+        parts = cut(dataset, config.part)
+        self.parts = {
+            table: [part for part in parts if part.table == table]
+            for table in ("users", "queries", "items")
+        }
+        items = [part.number for part in self.parts["items"]]
+        self.model = Task(
+            "rows",
+            parts[0],
+            str(dataset.folder.resolve()),
+            sha256(dataset.folder / MANIFEST),
+            str(self.out),
+            config,
+            item_texts=(items[0], items[-1] + 1) if items else (0, 0),
+        )
+        self.tasks: list[Task] = []
 
-    def rows(self, split: str) -> Iterator[dict[str, Any]]:
-        """The rows of a split; validation and test hold the evaluated form only (T3, direct)."""
-        rates = [self.config.rates.get(form.kind, 0.0) for form in self.forms]
-        if split != "train":
-            rates = [float(form.kind == "T3") for form in self.forms]
-        chosen = [number for number in self.chosen if rates[number]]
-        self.count = 0
-        for want in self._wants(split):
-            seed = stable_hash(self.config.seed, split, want.key)
-            draws = np.random.default_rng(seed).random((len(self.forms), 3)).tolist()
-            for number in chosen:
-                form = self.forms[number]
-                if want.allows(form) and draws[number][0] < rates[number]:
-                    yield self._row(want, form, _Draw(*draws[number]))
-
-    def _wants(self, split: str) -> Iterator[_Want]:
-        targets = self.split.targets(split)
-        foreign = self._foreign(split)
-        seen = targets.histories
-        if foreign.size:
-            seen = [np.concatenate([history, foreign]) for history in targets.histories]
-        lists = self._lists(targets.rows, seen, targets.user_ids)
-        for user_id, row, history, candidates in zip(
-            targets.user_ids, targets.rows.tolist(), targets.histories, lists, strict=True
-        ):
-            recent = history[-(self.config.max_history - 1) :].tolist()
-            preferences = self._preferences(user_id, row, split)
-            intentions = self._intentions(user_id, row, split)
-            yield _Want(user_id, None, recent, row, candidates, split, preferences, intentions)
-        yield from self._query_wants(split, foreign)
-
-    def _foreign(self, split: str) -> NDArray[np.int64]:
-        """Rows that no text of this split may name: under the item split, held-out items."""
-        if self.config.protocol is not Protocol.ITEMS or split != "train":
-            return np.zeros(0, dtype=np.int64)
-        held_out = self.split.items.filter(pl.col("split") != "train")["item_id"]
-        return self.catalogue.rows(held_out.to_list())
-
-    def _query_wants(self, split: str, foreign: NDArray[np.int64]) -> Iterator[_Want]:
-        by_item = self.config.protocol is Protocol.ITEMS
-        if split != "train" and not by_item:
+    def make_texts(self, teacher: Teacher | None, given: pl.DataFrame | None) -> None:
+        """Write the texts of all partitions."""
+        parts = [*self.parts["items"], *self.parts["users"]]
+        if given is None and teacher is not None and getattr(teacher, "in_workers", False):
+            self._run(self._open(changed(self.model, phase="texts", teacher=teacher.name), parts))
             return
-        # Whatever the protocol, queries are split by their items, so that some are left to fit on.
-        allowed = self.dataset.split(Protocol.ITEMS).items.filter(pl.col("split") == split)
-        rows = relevant_queries(self.dataset).join(
-            allowed, on="item_id", how="semi", maintain_order="left"
+        tasks = self._open(changed(self.model, phase="texts"), parts)
+        for task in self.progress.track(tasks, "texts, in partitions"):
+            if given is not None:
+                keep_texts(task, texts_of(task.partition, given))
+            elif teacher is not None:
+                ask_for_texts(task, teacher)
+
+    def make_rows(self) -> None:
+        """Write the rows of all partitions."""
+        self._run(self._open(self.model, [*self.parts["users"], *self.parts["queries"]]))
+
+    def _open(self, model: Task, parts: Sequence[Partition]) -> list[Task]:
+        """The tasks of some partitions that are not done."""
+        tasks = [changed(model, partition=part) for part in parts]
+        self.tasks += tasks
+        return [t for t in tasks if t.record.stem not in self.known and not t.record.is_file()]
+
+    def _run(self, tasks: Sequence[Task]) -> None:
+        if not tasks:
+            return
+        # Another process is worth its start only where there is something to share out.
+        executor = self.executor if len(tasks) > 1 else InProcess()
+        made = executor.run(make_partition, tasks)
+        for _ in self.progress.track(made, f"{tasks[0].phase}, in partitions", len(tasks)):
+            pass
+
+    def finish(self, draft: Draft, told: bool) -> None:
+        """Count what was made and clear away what only the making needed."""
+        for task in self.tasks:
+            if task.record.stem not in self.known:
+                self.known[task.record.stem] = _record(task)
+        # Written before single records go, so that a kill at any moment loses none.
+        write_json(self.merged, self.known)
+        shutil.rmtree(parts_folder(self.out), ignore_errors=True)
+        for left in self.out.rglob(".*.part"):
+            left.unlink()
+        sums: Counter[str] = Counter()
+        for counts in self.known.values():
+            sums.update(counts)
+        if not sums["train"]:
+            raise DataError(
+                f"no training row can be made from {self.dataset.folder}",
+                "Import more interactions a user (three at least), or name other scenarios",
+            )
+        draft.rows |= {name: sums[name] for name in (ANNOTATIONS, *SPLITS)}
+        draft.facts |= {"protocol": self.model.config.protocol.value, "clock": self.dataset.clock}
+        if told:
+            names = ("asked", "empty", "dropped_for_naming_the_title")
+            draft.facts["teacher"] = {name: sums[name] for name in names}
+
+
+def _record(task: Task) -> Counts:
+    if not task.record.is_file():
+        raise FolderError(
+            f"partition {task.partition.number} was made, but {task.record} is not here",
+            "Let all workers write to the same disk under the same path",
         )
-        targets = self.catalogue.rows(rows["item_id"])
-        lists = self._lists(targets, [foreign] * rows.height, rows["query_id"].to_list())
-        for query_id, text, kind, target, candidates in zip(
-            rows["query_id"], rows["text"], rows["kind"], targets.tolist(), lists, strict=True
-        ):
-            if not names_title(text, self.catalogue.titles[target]):
-                words = {kind: [text]}
-                yield _Want(None, query_id, [], target, candidates, split, [], words)
-
-    def _lists(
-        self, targets: Rows, seen: Sequence[NDArray[np.int64]], keys: list[str]
-    ) -> Iterator[list[int]]:
-        """The target and its negatives, a list a want."""
-        drawn = sample_negatives(
-            self.catalogue,
-            targets,
-            seen,
-            keys,
-            n=self.config.negatives,
-            seed=self.config.seed,
-        )
-        return ([row for row in line if row >= 0] for line in drawn.tolist())
-
-    def _preferences(self, user_id: str, target: int, split: str) -> list[str]:
-        """Any view in training, the overall one in evaluation; none that names the target."""
-        title = self.catalogue.titles[target]
-        if split != "train":
-            text = preference_text(self.texts, user_id, split, title)
-            return [text] if text else []
-        views = self.texts.preference(user_id, split)
-        texts = (views[view] for view in PREFERENCE_VIEWS if view in views)
-        return [text for text in texts if not names_title(text, title)]
-
-    def _intentions(self, user_id: str, target: int, split: str) -> dict[str, list[str]]:
-        """Both expressions of a vague wish in training, the first in evaluation."""
-        item_id, title = self.catalogue.item_ids[target], self.catalogue.titles[target]
-        vague = self.texts.vague(user_id, item_id)
-        specific = self.texts.specific(user_id, item_id)
-        found = {"I1": vague if split == "train" else vague[:1], "I2": [specific]}
-        told = {
-            kind: [text for text in texts if text and not names_title(text, title)]
-            for kind, texts in found.items()
-        }
-        return {kind: texts for kind, texts in told.items() if texts}
-
-    def _row(self, want: _Want, form: Form, draw: _Draw) -> dict[str, Any]:
-        ids, titles = self.catalogue.item_ids, self.catalogue.titles
-        history = want.history if form.needs_history else []
-        kind = form.needs_intention
-        values = {
-            "row": self.count,
-            "scenario": form.scenario,
-            "strategy": form.strategy,
-            "asks": form.asks,
-            "task": form.task,
-            "history": [titles[row] for row in history],
-            "history_ids": [ids[row] for row in history],
-            "profile": self.profiles.get(want.user_id or "", "") if history else "",
-            "preference": _drawn(want.preferences, draw) if form.needs_preference else "",
-            "intention": _drawn(want.intentions[kind], draw) if kind != "I0" else "",
-            "intention_kind": kind,
-            "context_time": "",
-            "context_place": "",
-            "context_device": "",
-            "context_occasion": "",
-            **self._listed(want, form, draw),
-            "item": titles[want.target],
-            "user_id": want.user_id,
-            "query_id": want.query_id,
-            "item_id": ids[want.target],
-            "split": want.split,
-            "seed": self.config.seed,
-        }
-        example = make_example(self.bank, values, 0)
-        values["template"] = example.template
-        values["instruction"] = example.rendered.text
-        values["response"] = example.response
-        self.count += 1
-        return values
-
-    def _listed(self, want: _Want, form: Form, draw: _Draw) -> dict[str, Any]:
-        """Candidates, their order drawn by the row's key, and the answer a judge must give."""
-        rows = want.candidates
-        task = form.task if form.strategy == "direct" else ""
-        second = draw.order < 0.5
-        answer = ""
-        chosen: list[int] = []
-        if task == "T0":
-            chosen, answer = (rows[1:2], "No") if second else (rows[:1], "Yes")
-        elif task == "T1":
-            chosen, answer = rows[1::-1] if second else rows[:2], self.catalogue.titles[rows[0]]
-        elif task == "T3":
-            rng = np.random.default_rng(int(draw.order * 2**53))
-            chosen = [rows[at] for at in rng.permutation(len(rows))]
-        return {
-            "candidates": [self.catalogue.titles[row] for row in chosen],
-            "candidate_ids": [self.catalogue.item_ids[row] for row in chosen],
-            "answer": answer,
-        }
-
-
-def _drawn(texts: list[str], draw: _Draw) -> str:
-    return texts[int(draw.text * len(texts))]
+    counts: Counts = read_json(task.record)
+    return counts

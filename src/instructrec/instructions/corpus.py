@@ -1,4 +1,4 @@
-"""A Corpus: instruction data as one folder of Parquet files, read as examples."""
+"""A Corpus: instruction data as a folder of Parquet shards, read as examples."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from instructrec.data.splits import Protocol
+from instructrec.errors import FolderError
 from instructrec.folders import read_manifest
 from instructrec.hashing import stable_hash
-from instructrec.instructions.annotations import Annotations
+from instructrec.instructions.annotations import WRITTEN_SCHEMA, Annotations
 from instructrec.instructions.schema import (
     Context,
     Instruction,
@@ -64,8 +65,9 @@ CORPUS_SCHEMA = pl.Schema(
         "seed": pl.Int64(),
     }
 )
-"""Columns of train.parquet, validation.parquet and test.parquet.
+"""Columns of the shards in train/, validation/ and test/.
 
+``row`` is unique within a split, and the same however the corpus was cut into shards.
 ``instruction`` and ``response`` are the rendering of epoch 0; ``template`` is its template;
 ``item`` is the target's title and ``answer`` what a judging task calls for.
 """
@@ -88,6 +90,21 @@ class Example:
     template: str
 
 
+SPLITS = ("train", "validation", "test")
+ANNOTATIONS = "annotations"
+
+
+def shard(folder: Path, name: str, number: int) -> Path:
+    """Where one shard of a corpus is: ``train/00000.parquet``.
+
+    Args:
+        folder: The corpus.
+        name: A split, or ``annotations``.
+        number: Of the part of users, queries or items that it holds.
+    """
+    return folder / name / f"{number:05}.parquet"
+
+
 class Corpus:
     """A corpus folder.
 
@@ -95,12 +112,18 @@ class Corpus:
         folder: A complete folder of kind ``corpus``.
 
     Raises:
-        FolderError: The folder is absent, incomplete or of another kind.
+        FolderError: The folder is absent, incomplete, of another kind or of an earlier version.
     """
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
         self.manifest: dict[str, Any] = read_manifest(self.folder, "corpus")
+        for name in (*SPLITS, ANNOTATIONS):
+            if (self.folder / f"{name}.parquet").is_file():
+                raise FolderError(
+                    f"{self.folder} is of an earlier version: {name}.parquet is one file",
+                    "Build the corpus again",
+                )
 
     @property
     def protocol(self) -> Protocol:
@@ -114,25 +137,36 @@ class Corpus:
 
     @cached_property
     def annotations(self) -> pl.DataFrame:
-        """The teacher's texts (see `instructrec.instructions.annotations`)."""
-        return pl.read_parquet(self.folder / "annotations.parquet")
+        """The teacher's texts (columns of `WRITTEN_SCHEMA`)."""
+        return self.scan(ANNOTATIONS).collect()
 
     @cached_property
     def texts(self) -> Annotations:
         """The teacher's texts, indexed."""
         return Annotations.of(self.annotations)
 
+    def shards(self, name: str) -> list[Path]:
+        """The files of a split, or of the ``annotations``, in order; none where it is empty."""
+        return sorted((self.folder / name).glob("*.parquet"))
+
+    def scan(self, name: str) -> pl.LazyFrame:
+        """All rows of a split, or all ``annotations``, read when asked for."""
+        if shards := self.shards(name):
+            return pl.scan_parquet(shards)
+        return pl.LazyFrame(schema=WRITTEN_SCHEMA if name == ANNOTATIONS else CORPUS_SCHEMA)
+
     def rows(self, split: str) -> pl.DataFrame:
         """All rows of ``train``, ``validation`` or ``test`` (columns of `CORPUS_SCHEMA`)."""
-        return pl.read_parquet(self.folder / f"{split}.parquet")
+        return self.scan(split).collect()
 
     def stream(self, split: str, batch: int = 8192) -> Iterator[pl.DataFrame]:
         """The rows in order, at most ``batch`` at a time: memory stays bounded by the batch."""
-        with pq.ParquetFile(self.folder / f"{split}.parquet") as file:
-            for part in file.iter_batches(batch_size=batch):
-                frame = pl.from_arrow(part)
-                assert isinstance(frame, pl.DataFrame)
-                yield frame
+        for path in self.shards(split):
+            with pq.ParquetFile(path) as file:
+                for part in file.iter_batches(batch_size=batch):
+                    frame = pl.from_arrow(part)
+                    assert isinstance(frame, pl.DataFrame)
+                    yield frame
 
     def size(self, split: str) -> int:
         """How many rows a split has."""

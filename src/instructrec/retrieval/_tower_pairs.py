@@ -74,7 +74,7 @@ def gather_pairs(
         seed: Seeds the draw.
     """
     preference = pl.when(pl.col("intention") == "").then("preference").otherwise(pl.lit(""))
-    asks = pl.scan_parquet(corpus.folder / f"{split}.parquet").filter(
+    asks = corpus.scan(split).filter(
         (pl.col("strategy") == "direct")
         & (pl.col("asks") == "item")
         & pl.col("task").is_in(["T2", "T3"])

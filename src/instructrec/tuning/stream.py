@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,11 +41,19 @@ class Position(NamedTuple):
 START = Position()
 
 
+class _Group(NamedTuple):
+    """One row group of one shard, and how many rows it has."""
+
+    path: Path
+    number: int
+    rows: int
+
+
 @dataclass(eq=False)
 class Stream:
     """All steps of training, in an order that depends on the corpus and the settings alone.
 
-    Row groups of the file are shuffled by (seed, epoch) and taken together into blocks; the rows
+    Row groups of all shards are shuffled by (seed, epoch) and taken together into blocks; the rows
     of a block are shuffled, thinned by the mix, rendered with the templates of the epoch and
     tokenised, then sorted by length into pieces; pieces are shuffled again and `TuneConfig.pieces`
     of them make a step.
@@ -60,10 +69,14 @@ class Stream:
     config: TuneConfig
 
     @cached_property
-    def _groups(self) -> list[int]:
-        """Rows of each row group of the training file."""
-        meta = pq.read_metadata(self.corpus.folder / "train.parquet")
-        return [meta.row_group(number).num_rows for number in range(meta.num_row_groups)]
+    def _groups(self) -> list[_Group]:
+        """Every row group of the training rows, shard after shard."""
+        found = []
+        for path in self.corpus.shards("train"):
+            meta = pq.read_metadata(path)
+            for number in range(meta.num_row_groups):
+                found.append(_Group(path, number, meta.row_group(number).num_rows))
+        return found
 
     def blocks(self, epoch: int) -> list[list[int]]:
         """The row groups of each block of an epoch."""
@@ -71,11 +84,11 @@ class Stream:
         blocks: list[list[int]] = []
         room = 0
         for group in order.tolist():
-            if self._groups[group] > room:
+            if self._groups[group].rows > room:
                 blocks.append([])
                 room = BLOCK_ROWS
             blocks[-1].append(group)
-            room -= self._groups[group]
+            room -= self._groups[group].rows
         return blocks
 
     def steps(self, epoch: int, block: int) -> list[Step]:
@@ -119,11 +132,14 @@ class Stream:
         return sum(len(self.steps(epoch, block)) for block in range(len(self.blocks(epoch))))
 
     def _read(self, groups: Sequence[int]) -> pl.DataFrame:
-        with pq.ParquetFile(self.corpus.folder / "train.parquet") as file:
-            columns = [name for name in file.schema_arrow.names if name not in _UNREAD]
-            frame = pl.from_arrow(file.read_row_groups(list(groups), columns=columns))
-        assert isinstance(frame, pl.DataFrame)
-        return frame
+        frames = []
+        for path, number, _ in (self._groups[group] for group in groups):
+            with pq.ParquetFile(path) as file:
+                columns = [name for name in file.schema_arrow.names if name not in _UNREAD]
+                frame = pl.from_arrow(file.read_row_group(number, columns=columns))
+            assert isinstance(frame, pl.DataFrame)
+            frames.append(frame)
+        return pl.concat(frames)
 
     @cached_property
     def _shares(self) -> dict[tuple[str, str], float]:

@@ -60,10 +60,9 @@ def gather_panels(
     Raises:
         DataError: There is no validation request.
     """
-    path = corpus.folder / "validation.parquet"
+    everything = corpus.scan("validation")
     drawn = (
-        pl.scan_parquet(path)
-        .filter(pl.col("user_id").is_null() | ~pl.col("user_id").is_in(sorted(held_out)))
+        everything.filter(pl.col("user_id").is_null() | ~pl.col("user_id").is_in(sorted(held_out)))
         .select("row", "scenario")
         .collect()
     )
@@ -73,7 +72,7 @@ def gather_panels(
         rng = np.random.default_rng([seed, len(numbers)])
         chosen[scenario] = rng.permutation(numbers)[:count].tolist()
     wanted = sorted({row for numbers in chosen.values() for row in numbers})
-    frame = pl.scan_parquet(path).filter(pl.col("row").is_in(wanted)).collect()
+    frame = everything.filter(pl.col("row").is_in(wanted)).collect()
     by_row = {row["row"]: row for row in frame.iter_rows(named=True)}
     panels = [
         _panel(corpus, scenario, [by_row[row] for row in numbers])
