@@ -18,8 +18,8 @@ from instructrec.instructions.teachers.base import Ask, ItemFacts, Written
 
 __all__ = ["ItemFacts", "RulesTeacher"]
 
-LONGEST_REVIEW = 2_000
-"""Reviews of so many characters or more are passed over, as in the paper's sibling."""
+LONGEST_REVIEW = 1_200
+"""Characters that are read of a review: its beginning says what it is about."""
 LONGEST_TEXT = 32
 """Words a text has at most."""
 
@@ -33,7 +33,7 @@ class RulesTeacher:
     Args:
         limits: Whether specific intentions also name the brand and a price limit; the paper's are
             category labels alone.
-        longest_review: Reviews of so many characters or more are passed over.
+        longest_review: Characters that are read of a review.
 
     Example:
         >>> teacher = RulesTeacher()
@@ -50,6 +50,11 @@ class RulesTeacher:
     def __init__(self, *, limits: bool = False, longest_review: int = LONGEST_REVIEW) -> None:
         self.limits = limits
         self.longest_review = longest_review
+
+    @property
+    def in_workers(self) -> bool:
+        """Whether its name alone tells what it is (see `Teacher`)."""
+        return not self.limits and self.longest_review == LONGEST_REVIEW
 
     def preference(self, history: Sequence[ItemFacts], view: str, rng: np.random.Generator) -> str:
         """What somebody likes, in the third person.
@@ -82,8 +87,7 @@ class RulesTeacher:
             A sentence of at most `LONGEST_TEXT` words, or ``""`` when nothing can be said.
         """
         secret = Secret(facts.title)
-        short = review if len(review) < self.longest_review else ""
-        wish = wish_of(short, facts)
+        wish = wish_of(_beginning(review, self.longest_review), facts)
         if wish is None:
             return ""
         say = what_i_want if view == "what_i_want" else what_it_is_like
@@ -154,6 +158,14 @@ def _limits(facts: ItemFacts) -> list[str]:
         step = 5 if facts.price < 50 else 25
         parts.append(f"under {int(facts.price // step + 1) * step} dollars")
     return parts
+
+
+def _beginning(review: str, longest: int) -> str:
+    """A review up to a length, to the end of a sentence or word."""
+    if len(review) <= longest:
+        return review
+    start = review[:longest]
+    return start[: max(start.rfind(". ") + 1, 0) or max(start.rfind(" "), 0) or longest]
 
 
 def _may_stand(text: str, secret: Secret) -> bool:
