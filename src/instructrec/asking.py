@@ -112,7 +112,7 @@ class Understanding:
         sequences = self._dataset.sequences
         known = user if user is not None and user in sequences.index else None
         if history is not None:
-            rows = np.array([self._find(text) for text in history], dtype=np.int64)
+            rows = np.array([self.find(text) for text in history], dtype=np.int64)
             foreign = [text for text, row in zip(history, rows, strict=True) if row < 0]
             if foreign:
                 notes.append(f"not in the catalogue, read as words only: {', '.join(foreign)}")
@@ -143,7 +143,8 @@ class Understanding:
             " ".join(text.split()),
         )
 
-    def _find(self, text: str) -> int:
+    def find(self, text: str) -> int:
+        """The row of an item id or a title in any case, -1 where there is none."""
         row = self._catalogue.index.get(text)
         return row if row is not None else self._by_title.get(_folded(text), -1)
 
@@ -155,7 +156,7 @@ class Understanding:
         """
         found = []
         for text in candidates:
-            row = self._find(text)
+            row = self.find(text)
             if row < 0:
                 near = get_close_matches(_folded(text), self._by_title, n=1, cutoff=0.5)
                 title = self._catalogue.titles[self._by_title[near[0]]] if near else ""

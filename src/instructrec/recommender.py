@@ -108,7 +108,7 @@ class Recommender:
         self.fusion = Fusion.load(fusion_file, {**self.retrievers, "lm": lm})
         self.fusion_file = fusion_file
         self.max_history = max_history
-        self._understanding = Understanding(dataset, max_history)
+        self.understanding = Understanding(dataset, max_history)
         self._reasons = Reasons(self.catalogue, self.retrievers)
         found = [one for name, one in self.retrievers.items() if name != "popularity"]
         shares = read_json(fusion_file).get(RETRIEVAL)
@@ -244,7 +244,7 @@ class Recommender:
     def _understood(self, question: Question) -> _Open | InstructRecError:
         try:
             form = question.form()
-            asked = self._understanding.ask(
+            asked = self.understanding.ask(
                 user=question.user,
                 history=question.history,
                 recent=question.recent,
@@ -254,7 +254,7 @@ class Recommender:
                 filters=question.filters,
                 owned=question.owned or bool(question.candidates),
             )
-            given = self._understanding.rows(question.candidates)
+            given = self.understanding.rows(question.candidates)
             if question.evidence == "lm":
                 check_something_known(asked.instruction)
         except InstructRecError as error:
@@ -339,7 +339,7 @@ class Recommender:
         starts = range(0, len(users), batch)
         for start in progress.track(starts, "answering users", len(starts)):
             chunk = users[start : start + batch]
-            asked = [self._understanding.ask(user=user, filters=filters) for user in chunk]
+            asked = [self.understanding.ask(user=user, filters=filters) for user in chunk]
             rows = self._pools(asked, max(pool, k))
             scores = self._scores([one.instruction for one in asked], rows, evidence)
             parts.append(answer_table(self.catalogue, chunk, rows, scores, k))

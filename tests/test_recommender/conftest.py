@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import polars as pl
 import pytest
@@ -50,6 +53,9 @@ class WordModel:
                     text = self.catalogue.texts[row].casefold().replace(".", "").replace(",", "")
                     scores[line, place] = len(words & set(text.split()))
         return scores
+
+    def over(self, catalogue):
+        return WordModel(catalogue)
 
     def judge(self, instructions, titles):
         told = instructions[0].intention.text.casefold().split()
@@ -113,9 +119,21 @@ def recommender(shop: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Reco
     weights = {known: pieces for known in ("P,I0", "P0,I", "P,I")}
     path = tmp_path_factory.mktemp("run") / "fusion.json"
     write_json(path, fusion_content(weights, {}, {}))
-    catalogue = shop.catalogue
-    retrievers = {
-        "popularity": Popularity.fit(shop.sequences, catalogue),
-        "neighbours": ItemNeighbours.fit(shop.sequences, catalogue),
+    return Recommender(shop, _fitted(shop), WordModel(shop.catalogue), path)
+
+
+def _fitted(shop: Dataset) -> dict[str, Any]:
+    return {
+        "popularity": Popularity.fit(shop.sequences, shop.catalogue),
+        "neighbours": ItemNeighbours.fit(shop.sequences, shop.catalogue),
     }
-    return Recommender(shop, retrievers, WordModel(catalogue), path)
+
+
+@pytest.fixture(scope="session")
+def run(shop: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the shop's retrievers where a run has them."""
+    folder = tmp_path_factory.mktemp("retrievers") / "run"
+    with new_folder(folder / "retrievers-serving", "retrievers", command="test") as draft:
+        for name, retriever in _fitted(shop).items():
+            retriever.save(draft.path / name)
+    return folder

@@ -102,6 +102,10 @@ class Ranker:
         backbone = load(model, dtype, device, memory)
         return cls(backbone, catalogue, bank, load_scoring(model), tree_file)
 
+    def over(self, catalogue: Catalogue) -> Ranker:
+        """The same model over other items; its weights are shared."""
+        return Ranker(self.backbone, catalogue, self.bank, self.scoring)
+
     @property
     def lists_candidates(self) -> bool:
         """Whether prompts list the candidates, so that the order given may matter."""
