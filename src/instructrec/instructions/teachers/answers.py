@@ -72,6 +72,11 @@ class AnswersTeacher:
         self._hashes = frame["hash"].to_numpy()
         self._frame = frame.select("key", "text", "teacher")
 
+    @classmethod
+    def load(cls, path: Path, columns: str = "") -> AnswersTeacher:
+        """The teacher of a file, columns as ``--answers-columns`` has them (`parse_columns`)."""
+        return cls(path, parse_columns(columns))
+
     def __len__(self) -> int:
         return self._frame.height
 
