@@ -1,0 +1,1 @@
+"""The server: HTTP, the store of events, items, keys and erasures, batches across requests."""
