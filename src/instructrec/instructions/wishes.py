@@ -10,7 +10,7 @@ from typing import Protocol
 import polars as pl
 
 from instructrec.instructions.schema import Intention, IntentionKind
-from instructrec.protocols import Condition, Filters
+from instructrec.protocols import Condition, Filters, Operator
 
 _NUMBER = r"(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)"
 _CURRENCY = r"(?:[$€£¥]|dollars?|euros?|pounds?|bucks|usd|eur|gbp)"
@@ -41,6 +41,14 @@ _OF_CHILDREN = re.compile(
 )
 """The same of children, as long as the number may be a child's age."""
 _OLDEST = 18
+_NOT = r"(?:not|no|nothing|never|isn'?t|don'?t|without|except)"
+_TURNED = re.compile(rf"\b{_NOT}\s+(?:(?:anything|costing|priced)\s+)?$", re.IGNORECASE)
+"""What turns a price limit round that follows it: "nothing over 50" is at most 50."""
+_RULED_OUT = re.compile(
+    rf"\b(?:{_NOT}|anything but|other than)\s+(?:(?:another|an?|the|any|anything)\s+(?:\w+\s+)?)?$",
+    re.IGNORECASE,
+)
+"""What makes the contrary of a label that follows it: "not by Acme", "not another game by Acme"."""
 _FIRST_PERSON = re.compile(r"\b(?:i|i'm|im|my|me|we|our|for a|something|anything)\b", re.IGNORECASE)
 
 
@@ -92,8 +100,10 @@ def parse_request(text: str, catalogue: Labels | Vocabulary) -> tuple[Intention,
 
     A price limit ("under 30", "between 10 and 20 euros"), a category or brand named as a limit
     ("only board games", "in the Racing section", "by Acme") and "in stock" become filters, as far
-    as the catalogue has such a column and such a label. The words stay whole in the intention:
-    the model is told all that the person said. Words are only matched, never obeyed.
+    as the catalogue has such a column and such a label. What is ruled out is no limit to it:
+    "nothing over 50" is at most 50, "not by Acme" is any other brand. The words stay whole in
+    the intention: the model is told all that the person said. Words are only matched, never
+    obeyed.
 
     Args:
         text: What the person typed; may be empty.
@@ -126,25 +136,37 @@ def _prices(words: str) -> list[Condition]:
         ]
     if found:
         return found
-    found += [Condition("price", "<=", value) for (value,) in _money(_AT_MOST, words)[:1]]
-    found += [Condition("price", ">=", value) for (value,) in _money(_AT_LEAST, words)[:1]]
+    most, dearer = _one_sided(_AT_MOST, words)
+    least, cheaper = _one_sided(_AT_LEAST, words)
+    found += [Condition("price", "<=", value) for value in (most + cheaper)[:1]]
+    found += [Condition("price", ">=", value) for value in (least + dearer)[:1]]
     return found
+
+
+def _one_sided(pattern: re.Pattern[str], words: str) -> tuple[list[float], list[float]]:
+    """Amounts of a limit as it is said, and of one that a negation turns round."""
+    said: list[float] = []
+    turned: list[float] = []
+    for match in pattern.finditer(words):
+        around = turned if _TURNED.search(words[: match.start()]) else said
+        around += [value for (value,) in _amounts(match, words)]
+    return said, turned
 
 
 def _money(pattern: re.Pattern[str], words: str) -> list[tuple[float, ...]]:
     """Amounts of each match, unless what stands beside says that they are no money."""
-    amounts = []
-    for match in pattern.finditer(words):
-        numbers, units = match.groups()[::2], match.groups()[1::2]
-        amount = tuple(float(number.replace(",", "")) for number in numbers)
-        marked = any(units) or any(sign in match.group() for sign in "$€£¥")
-        before, after = words[: match.start()], words[match.end() :]
-        of_people = _OF_PEOPLE.search(before) or (
-            max(amount) <= _OLDEST and _OF_CHILDREN.search(before)
-        )
-        if marked or not (of_people or _NOT_MONEY.match(after)):
-            amounts.append(amount)
-    return amounts
+    return [amount for match in pattern.finditer(words) for amount in _amounts(match, words)]
+
+
+def _amounts(match: re.Match[str], words: str) -> list[tuple[float, ...]]:
+    numbers, units = match.groups()[::2], match.groups()[1::2]
+    amount = tuple(float(number.replace(",", "")) for number in numbers)
+    marked = any(units) or any(sign in match.group() for sign in "$€£¥")
+    before, after = words[: match.start()], words[match.end() :]
+    of_people = _OF_PEOPLE.search(before) or (
+        max(amount) <= _OLDEST and _OF_CHILDREN.search(before)
+    )
+    return [amount] if marked or not (of_people or _NOT_MONEY.match(after)) else []
 
 
 _CATEGORY_CUES: tuple[Callable[[str], str], ...] = (
@@ -164,16 +186,22 @@ _BRAND_CUES: tuple[Callable[[str], str], ...] = (
 def _labels(
     words: str,
     column: str,
-    operator: str,
+    operator: Operator,
     labels: dict[str, str],
     cues: tuple[Callable[[str], str], ...],
 ) -> list[Condition]:
-    """The longest label that a cue makes a limit of; at most one a column."""
+    """The longest label that a cue makes a limit of; at most one a column.
+
+    A brand that is ruled out is a limit too, a category that is ruled out is left to the model.
+    """
     lowered = words.casefold()
     named = [key for key in _mentioned(lowered, labels)]
     for key in sorted(named, key=lambda label: (-len(label), label)):
-        if any(re.search(cue(_plural(key)), lowered) for cue in cues):
-            return [Condition(column, "has" if operator == "has" else "==", labels[key])]
+        matches = (re.search(cue(_plural(key)), lowered) for cue in cues)
+        if found := next((match for match in matches if match), None):
+            if not _RULED_OUT.search(lowered[: found.start()]):
+                return [Condition(column, operator, labels[key])]
+            return [Condition(column, "!=", labels[key])] if operator == "==" else []
     return []
 
 
