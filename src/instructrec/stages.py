@@ -20,6 +20,7 @@ from instructrec.retrieval.settings import SequentialConfig, TowerConfig
 
 if TYPE_CHECKING:
     from instructrec.data.importing import ImportConfig
+    from instructrec.instructions.executors import Executor
 
 SCENARIOS = ("P1,I0,T3", "P0,I1/I2,T3", "P1/P2,I1/I2,T3")
 """What a run's report measures: recommender, search, personalised search (paper §3.1)."""
@@ -178,13 +179,19 @@ def made_up(users: int, items: int, seed: int) -> Stage:
     return Stage("dataset", settings, make, seed=seed)
 
 
-def stages_of(config: RunConfig, dataset: Stage, progress: Progress = SILENT) -> list[Stage]:
+def stages_of(
+    config: RunConfig,
+    dataset: Stage,
+    progress: Progress = SILENT,
+    executor: Executor | None = None,
+) -> list[Stage]:
     """All stages of a run, in order.
 
     Args:
         config: See `RunConfig`.
         dataset: The stage that makes the dataset (`imported` or `made_up`).
         progress: Handed to every stage.
+        executor: Where the corpus is made; in this process when left out.
     """
     base = config.retrieval_settings()
     learnt_from = ("dataset", "corpus") if config.tower else ("dataset",)
@@ -221,7 +228,7 @@ def stages_of(config: RunConfig, dataset: Stage, progress: Progress = SILENT) ->
     corpus = Stage(
         "corpus",
         corpus_settings,
-        partial(_corpus, config, progress=progress),
+        partial(_corpus, config, progress=progress, executor=executor),
         ("dataset",),
         files=texts,
         seed=config.seed,
@@ -248,7 +255,9 @@ def encoder_is_here() -> bool:
     return pretrained.is_pulled(ENCODER)
 
 
-def _corpus(config: RunConfig, target: Path, *, progress: Progress) -> None:
+def _corpus(
+    config: RunConfig, target: Path, *, progress: Progress, executor: Executor | None
+) -> None:
     from instructrec.instructions.builder import CorpusConfig, build_corpus
     from instructrec.instructions.given import read_annotations
     from instructrec.instructions.teachers.named import teacher_named
@@ -267,6 +276,7 @@ def _corpus(config: RunConfig, target: Path, *, progress: Progress) -> None:
         settings,
         annotations=read_annotations(given) if given else None,
         replace=True,
+        executor=executor,
         progress=progress,
     )
 

@@ -9,6 +9,7 @@ import typer
 
 from instructrec.cli.app import JsonFlag, emit, new_app
 from instructrec.cli.durations import parse_seconds
+from instructrec.cli.executors import AddressFlag, ExecutorFlag, WorkersFlag
 from instructrec.cli.progress import make_progress
 from instructrec.cli.settings import from_file, settled, settled_with
 
@@ -87,6 +88,9 @@ def build(
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seeds everything.")] = None,
+    executor: ExecutorFlag = None,
+    workers: WorkersFlag = None,
+    address: AddressFlag = None,
     config: Annotated[
         File,
         typer.Option(
@@ -119,8 +123,10 @@ def build(
     }
     from instructrec.build import run_stages
     from instructrec.data.importing import ImportConfig, open_readers
+    from instructrec.instructions.executors import executor_named
     from instructrec.stages import imported, stages_of
 
+    where = executor_named(executor, workers, address)
     settings = _settings(config, {k: v for k, v in flags.items() if v is not None})
     source = settled(
         ImportConfig,
@@ -140,7 +146,8 @@ def build(
     settings.held_out()
     open_readers(source)  # A wrong path or column is told before anything is made.
     progress = make_progress()
-    made = run_stages(out, stages_of(settings, imported(source, progress), progress), progress)
+    stages = stages_of(settings, imported(source, progress), progress, where)
+    made = run_stages(out, stages, progress)
     from rich.console import Group
 
     from instructrec.cli.results import next_view, result_view, results

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from instructrec.cli.app import JsonFlag, emit, new_app
+from instructrec.cli.executors import AddressFlag, ExecutorFlag, WorkersFlag
 from instructrec.cli.progress import make_progress
 
 if TYPE_CHECKING:
@@ -41,16 +42,20 @@ def build(
         int, typer.Option(min=2, help="Items a sequence has at most, target included.")
     ] = 20,
     seed: Annotated[int, typer.Option(help="Seeds every draw.")] = 0,
+    executor: ExecutorFlag = None,
+    workers: WorkersFlag = None,
+    address: AddressFlag = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace a corpus at OUT.")] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Write instruction data for a dataset.
+    """Write instruction data for a dataset; the same command goes on where it stopped.
 
     Example: `instructrec corpus build runs/demo/dataset --teacher rules --out corpus`
     """
     from instructrec.data.dataset import Dataset
     from instructrec.data.splits import Protocol
     from instructrec.instructions.builder import CorpusConfig, build_corpus
+    from instructrec.instructions.executors import executor_named
     from instructrec.instructions.given import read_annotations
     from instructrec.instructions.schema import Scenario
     from instructrec.instructions.teachers.named import teacher_named
@@ -68,6 +73,7 @@ def build(
         config,
         annotations=read_annotations(annotations) if annotations else None,
         replace=replace,
+        executor=executor_named(executor, workers, address),
         progress=make_progress(),
     )
     rows = made.manifest["rows"]

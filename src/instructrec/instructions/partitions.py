@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from instructrec.data.dataset import Dataset, Span
@@ -251,8 +252,8 @@ def _write_shard(path: Path, batch: list[dict[str, Any]], rows: Iterator[dict[st
         nonlocal count, batch
         with pq.ParquetWriter(part, schema, compression="zstd") as writer:
             while batch:
-                frame = pl.DataFrame(batch, schema=CORPUS_SCHEMA, orient="row")
-                writer.write_table(frame.to_arrow())
+                columns = {name: [row[name] for row in batch] for name in schema.names}
+                writer.write_table(pa.Table.from_pydict(columns, schema))
                 count += len(batch)
                 batch = list(islice(rows, BATCH))
 
