@@ -108,17 +108,35 @@ class Updater(Descent):
         chosen, bias = compared(
             rows, len(self.net.ids), self.config.softmax_items, (self.config.seed, 1, step)
         )
-        if chosen is not None:
-            rows = np.where(rows < 0, -1, np.searchsorted(chosen, rows))
-        device = self.net.ids.device
-        known = torch.from_numpy(rows).to(device)
-        wanted = known[:, 1:]
-        there = wanted >= 0
-        which = None if chosen is None else torch.from_numpy(chosen).to(device)
+        which = None if chosen is None else torch.from_numpy(chosen).to(self.net.ids.device)
         items = self.net.item_vectors(self.texts, which)
-        states = self.net(items[known[:, :-1].clamp_min(0)])[there]
-        weights = None if bias is None else torch.from_numpy(bias).to(device)
-        return cross_entropy(states, items, wanted[there], weights) / len(states)
+        return next_item_loss(self.net, items, rows, chosen, bias)
+
+
+def next_item_loss(
+    states_of: Callable[[Tensor], Tensor],
+    items: Tensor,
+    rows: Rows,
+    chosen: Rows | None,
+    bias: NDArray[np.float32] | None,
+) -> Tensor:
+    """Mean cross-entropy of every item of these sequences but the first of each.
+
+    Args:
+        states_of: (sequences, places, dimensions) item vectors to what comes after each place.
+        items: (m, dimensions) vectors of the items that targets are compared with.
+        rows: (sequences, places), -1 behind the end of a sequence.
+        chosen: See `compared`.
+        bias: See `compared`.
+    """
+    if chosen is not None:
+        rows = np.where(rows < 0, -1, np.searchsorted(chosen, rows))
+    known = torch.from_numpy(rows).to(items.device)
+    wanted = known[:, 1:]
+    there = wanted >= 0
+    states = states_of(items[known[:, :-1].clamp_min(0)])[there]
+    weights = None if bias is None else torch.from_numpy(bias).to(items.device)
+    return cross_entropy(states, items, wanted[there], weights) / len(states)
 
 
 def compared(
