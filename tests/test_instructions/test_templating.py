@@ -60,8 +60,9 @@ def instruction_for(
 
 def every_use() -> list[tuple[Template, Scenario]]:
     return [
-        (template, single)
+        (version, single)
         for template in BANK
+        for version in template.versions
         for scenario in template.scenarios
         for single in scenario.singles()
     ]
@@ -265,6 +266,31 @@ def test_a_template_that_contradicts_itself_is_refused_with_its_name(
 ) -> None:
     with pytest.raises(DataError, match=re.escape(complaint)):
         bank_of(tmp_path, ENTRY | change)
+
+
+def test_every_template_has_further_wordings_and_no_two_are_alike() -> None:
+    assert min(len(template.versions) for template in BANK if template.family in "ABC") == 3
+    assert min(len(template.versions) for template in BANK) == 2
+    prompts = [version.prompt for template in BANK for version in template.versions]
+    assert len(set(prompts)) == len(prompts)
+    assert all(template.versions[0].prompt == template.prompt for template in BANK)
+    assert all({one.id for one in template.versions} == {template.id} for template in BANK)
+
+
+@pytest.mark.parametrize(
+    ("wordings", "complaint"),
+    [
+        (["{{ history }} {{ colour }}"], "template X1, wording 1: slot 'colour' is unknown"),
+        (["Well, {{ history }}?", "Next?"], "template X1, wording 2: slot 'history' is declared"),
+        (["After {{ history }} comes {{ item }}?"], "wording 1: P1,I0,T2: the prompt gives the"),
+        (["After {{ history }} comes what?"], "template X1 has the same wording twice"),
+    ],
+)
+def test_each_wording_is_held_to_the_slots_and_rules_of_its_template(
+    tmp_path: Path, wordings: list[str], complaint: str
+) -> None:
+    with pytest.raises(DataError, match=re.escape(complaint)):
+        bank_of(tmp_path, ENTRY | {"wordings": wordings})
 
 
 def test_two_templates_of_one_id_a_broken_file_and_an_empty_folder_are_refused(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import jinja2
@@ -42,7 +42,7 @@ _MARKS = re.compile(f"[{_OPEN}{_CLOSE}]")
 
 @dataclass(frozen=True)
 class Template:
-    """One wording of a task.
+    """One task, in one wording or several.
 
     Attributes:
         id: For example ``A1``.
@@ -50,11 +50,12 @@ class Template:
         strategy: ``direct``, ``turned-around``, ``relatedness`` or ``chain-of-thought``.
         asks: What the response is made of: ``item``, ``yes-no``, ``which``, ``preference``,
             ``query``, ``history``, or some of them joined by ``+`` in the order answered.
-        prompt: A Jinja2 source.
+        prompt: A Jinja2 source: the wording used where a template is named.
         response: A Jinja2 source.
         family: ``A`` recommendation, ``B`` search, ``C`` personalised search (the paper's), ``D``
             comparison, ``E`` scenarios beyond the paper's templates.
-        slots: The names that prompt and response use.
+        slots: The names that prompt and response use, and each further wording with the response.
+        wordings: Further prompts that say the same; training draws among all.
     """
 
     id: str
@@ -65,6 +66,13 @@ class Template:
     response: str
     family: str
     slots: tuple[str, ...] = ()
+    wordings: tuple[str, ...] = ()
+
+    @cached_property
+    def versions(self) -> tuple[Template, ...]:
+        """This template in each of its wordings, each with that one alone; first its own prompt."""
+        first = replace(self, wordings=())
+        return (first, *(replace(first, prompt=prompt) for prompt in self.wordings))
 
     @cached_property
     def needs(self) -> frozenset[tuple[bool, bool, bool]]:

@@ -182,7 +182,7 @@ class Corpus:
 def make_example(
     bank: TemplateBank, row: Mapping[str, Any], epoch: int, *, list_candidates: bool = True
 ) -> Example:
-    """Render a row with the template drawn by hash(seed, row, epoch) from all that fit it.
+    """Render a row by what hash(seed, row, epoch) draws: a template that fits it, a wording of it.
 
     Args:
         bank: The templates.
@@ -192,7 +192,9 @@ def make_example(
             out, their order cannot matter and the prompt is a third as long.
     """
     pool = pool_of(bank, row["scenario"], row["strategy"], row["asks"])
-    template = pool[stable_hash(row["seed"], row["row"], epoch) % len(pool)]
+    turn, place = divmod(stable_hash(row["seed"], row["row"], epoch), len(pool))
+    versions = pool[place].versions
+    template = versions[turn % len(versions)]
     instruction = instruction_of(row)
     if not list_candidates and instruction.task is TaskForm.RERANKING:
         instruction = replace(instruction, candidates=())

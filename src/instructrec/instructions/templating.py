@@ -125,6 +125,7 @@ class _Entry(BaseModel):
     asks: str
     slots: list[str]
     prompt: str
+    wordings: list[str] = []
     response: str
 
 
@@ -179,6 +180,7 @@ def _template(entry: _Entry, family: str, path: Path) -> Template:
         response=entry.response.strip(),
         family=family,
         slots=tuple(entry.slots),
+        wordings=tuple(wording.strip() for wording in entry.wordings),
     )
 
 
@@ -188,13 +190,22 @@ def _checked(templates: Sequence[Template]) -> dict[str, Template]:
     if twice:
         raise DataError(f"two templates are called {twice[0]}", "Give each its own id")
     for template in templates:
-        try:
-            faults = template_faults(template)
-        except jinja2.TemplateError as error:
-            faults = [_one_line(error)]
-        if faults:
-            raise DataError(f"template {template.id}: {faults[0]}", "Mend its YAML entry")
+        for number, version in enumerate(template.versions):
+            if fault := _fault(version):
+                where = f"template {template.id}" + (f", wording {number}" if number else "")
+                raise DataError(f"{where}: {fault}", "Mend its YAML entry")
+        if len({version.prompt for version in template.versions}) < len(template.versions):
+            raise DataError(
+                f"template {template.id} has the same wording twice", "Mend its YAML entry"
+            )
     return {template.id: template for template in templates}
+
+
+def _fault(template: Template) -> str:
+    try:
+        return next(iter(template_faults(template)), "")
+    except jinja2.TemplateError as error:
+        return _one_line(error)
 
 
 def _one_line(error: Exception) -> str:
