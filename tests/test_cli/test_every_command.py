@@ -14,12 +14,17 @@ from instructrec.cli.app import COMMANDS
 
 def every_command() -> Iterator[tuple[str, Any]]:
     for name, (module, _) in COMMANDS.items():
-        command = typer.main.get_command(import_module(module).app)
-        inner = getattr(command, "commands", None)
-        if inner is None:
-            yield name, command
-        else:
-            yield from ((f"{name} {sub}", found) for sub, found in inner.items())
+        yield from within(name, typer.main.get_command(import_module(module).app))
+
+
+def within(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+    """A command, or all of a group, groups in it among them."""
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        yield name, command
+    else:
+        for sub, found in inner.items():
+            yield from within(f"{name} {sub}", found)
 
 
 @pytest.mark.parametrize(("name", "command"), list(every_command()))

@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "recommend": ("instructrec.cli.recommend", "Answer one request, or those of many users."),
     "data": ("instructrec.cli.data", "Import logs, make a marketplace, describe a dataset."),
     "corpus": ("instructrec.cli.corpus", "Turn a dataset into instructions, or describe a corpus."),
+    "teacher": ("instructrec.cli.teacher", "Look at what language models answered and share it."),
     "retrievers": ("instructrec.cli.retrievers", "Fit what finds candidates in the catalogue."),
     "tune": ("instructrec.cli.tune", "Tune a language model on a corpus."),
     "evaluate": ("instructrec.cli.evaluate", "Measure a run or a model beside its rivals."),

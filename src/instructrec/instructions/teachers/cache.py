@@ -64,16 +64,16 @@ class Asked:
     prompt: Prompt
 
     @property
-    def prompt_json(self) -> str:
+    def promptcompact_json(self) -> str:
         """The prompt as the cache keeps it."""
         messages = [[turn.role, turn.content] for turn in self.prompt.messages]
-        return _json({"messages": messages, "max_tokens": self.prompt.max_tokens})
+        return compact_json({"messages": messages, "max_tokens": self.prompt.max_tokens})
 
     @property
     def key(self) -> str:
         """Hex sha256 of all of it."""
-        parts = [self.model, self.version, _json(dict(self.parameters)), self.prompt_json]
-        return hashlib.sha256(_json(parts).encode()).hexdigest()
+        parts = [self.model, self.version, compact_json(dict(self.parameters)), self.prompt_json]
+        return hashlib.sha256(compact_json(parts).encode()).hexdigest()
 
 
 def default_folder() -> Path:
@@ -134,7 +134,7 @@ class AnswerCache:
             asked.key,
             asked.model,
             asked.version,
-            _json(dict(asked.parameters)),
+            compact_json(dict(asked.parameters)),
             asked.prompt_json,
             answer.text,
             answer.prompt_tokens,
@@ -173,8 +173,8 @@ class AnswerCache:
             asked.key,
             asked.model,
             asked.version,
-            _json(list(faults)),
-            _json(list(answers)),
+            compact_json(list(faults)),
+            compact_json(list(answers)),
             time.time(),
         )
         with self._writing():
@@ -288,5 +288,6 @@ class AnswerCache:
             raise FolderError(f"the cache {self.path}: {text}", cure) from error
 
 
-def _json(value: Any) -> str:
+def compact_json(value: Any) -> str:
+    """JSON as keys are made of it: sorted, without blanks."""
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))

@@ -55,7 +55,9 @@ class FaultyServer:
         seed: Of the plan.
         wrong: The share of first answers that are of no use.
         refuse: Status and body for every request, instead of an answer.
+        hang: Seconds before a request that hangs is dropped.
         delay: Seconds before an answer.
+        unknown: Fields of a request that are answered with status 400 and these words.
     """
 
     def __init__(
@@ -68,10 +70,10 @@ class FaultyServer:
         refuse: tuple[int, str] | None = None,
         hang: float = 1.0,
         delay: float = 0.0,
-        knows_json: bool = True,
+        unknown: dict[str, str] | None = None,
     ) -> None:
         self.faults, self.kinds, self.seed, self.wrong = faults, kinds, seed, wrong
-        self.refuse, self.hang, self.delay, self.knows_json = refuse, hang, delay, knows_json
+        self.refuse, self.hang, self.delay, self.unknown = refuse, hang, delay, unknown or {}
         self.lock = threading.Lock()
         self.asked: list[str] = []
         """Digest of every request, as they came."""
@@ -133,8 +135,8 @@ class _Handler(BaseHTTPRequestHandler):
             elif owner.refuse:
                 status, text = owner.refuse
                 self._reply(status, text.replace("{key}", self.headers.get("Authorization", "")))
-            elif not owner.knows_json and "response_format" in body:
-                self._reply(400, '{"error": {"message": "response_format is unknown"}}')
+            elif said := [why for name, why in owner.unknown.items() if name in body]:
+                self._reply(400, json.dumps({"error": {"message": said[0]}}))
             else:
                 self._reply(200, self._answer(body))
                 with owner.lock:
