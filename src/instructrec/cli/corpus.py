@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from instructrec.cli.app import JsonFlag, emit, new_app
+from instructrec.cli.audit import audit, judge
 from instructrec.cli.executors import AddressFlag, ExecutorFlag, WorkersFlag
 from instructrec.cli.progress import make_progress
 
 if TYPE_CHECKING:
     from rich.console import Group
 
-app = new_app("Turn a dataset into instructions, or describe a corpus.")
+app = new_app("Turn a dataset into instructions, describe a corpus, and check it.")
+app.command()(audit)
+app.command()(judge)
 
 
 @app.command()

@@ -23,13 +23,8 @@ class Histories(RowCheck):
     asks = "no history holds an item from after the split point, and every target is its split's"
 
     def __init__(self, dataset: Dataset, protocol: Protocol) -> None:
+        self.dataset = dataset
         self.protocol = protocol
-        self._splits = pl.scan_parquet(dataset.folder / "splits.parquet")
-        self._item_split: pl.DataFrame | None = None
-        if protocol is Protocol.ITEMS:
-            alone = pl.col("user_id").is_null() & pl.col("query_id").is_null()
-            of_items = self._splits.filter(pl.col("protocol") == protocol.value, alone)
-            self._item_split = of_items.select("item_id", "split").collect()
 
     def look(self, split: str, rows: pl.DataFrame) -> Iterator[Finding]:
         """See `Check.look`."""
@@ -38,7 +33,11 @@ class Histories(RowCheck):
         )
         if rows.is_empty():
             return
-        events = self._events(rows["user_id"])
+        # The file is sorted by user, so that a range of them is read, not all of it.
+        users = pl.col("user_id").is_between(
+            pl.lit(rows["user_id"].min()), pl.lit(rows["user_id"].max())
+        )
+        events = events_of(self.dataset, self.protocol, users)
         pair = ["user_id", "item_id"]
         when = pl.col("position")
         at = (when.max() if split == "train" else when.min()).alias("at")
@@ -65,20 +64,22 @@ class Histories(RowCheck):
         named = wrong.with_columns(reason=reason).unique("row", keep="first", maintain_order=True)
         yield from findings(split, named)
 
-    def _events(self, users: pl.Series) -> pl.DataFrame:
-        """What these users did: user_id, item_id, position, split.
 
-        The file is sorted by user, so that a range of them is read, not all of it.
-        """
-        kept = Protocol.LEAVE_ONE_OUT if self.protocol is Protocol.ITEMS else self.protocol
-        found = (
-            self._splits.filter(
-                pl.col("protocol") == kept.value,
-                pl.col("user_id").is_between(pl.lit(users.min()), pl.lit(users.max())),
-            )
-            .select("user_id", "item_id", "position", "split")
-            .collect()
-        )
-        if self._item_split is not None:
-            found = found.drop("split").join(self._item_split, on="item_id")
+def events_of(dataset: Dataset, protocol: Protocol, users: pl.Expr) -> pl.DataFrame:
+    """What some users did under a protocol: user_id, item_id, position, split.
+
+    Args:
+        dataset: Where they did it.
+        protocol: Decides the splits; under ``items`` an event's split is its item's.
+        users: Which, as a condition on ``user_id``.
+    """
+    table = pl.scan_parquet(dataset.folder / "splits.parquet")
+    by_item = protocol is Protocol.ITEMS
+    kept = Protocol.LEAVE_ONE_OUT if by_item else protocol
+    events = table.filter(pl.col("protocol") == kept.value, users)
+    found = events.select("user_id", "item_id", "position", "split").collect()
+    if not by_item:
         return found
+    alone = pl.col("user_id").is_null() & pl.col("query_id").is_null()
+    items = table.filter(pl.col("protocol") == protocol.value, alone)
+    return found.drop("split").join(items.select("item_id", "split").collect(), on="item_id")

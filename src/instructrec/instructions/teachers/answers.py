@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from instructrec.errors import DataError, UsageError
+from instructrec.folders import sha256
 from instructrec.instructions.annotations import (
     PREFERENCE_VIEWS,
     SPECIFIC_VIEWS,
@@ -65,6 +67,7 @@ class AnswersTeacher:
         fallback: Teacher | None = None,
     ) -> None:
         self.name = f"answers:{path.name}"
+        self.parameters = answers_parameters(path, columns or {})
         self.fallback = fallback or RulesTeacher()
         frame = _complete(_chosen(_read(path), path, columns or {}), path)
         frame = frame.with_columns(key=_key()).unique("key", keep="first", maintain_order=True)
@@ -116,6 +119,17 @@ class AnswersTeacher:
         ]
 
 
+def answers_parameters(path: Path, columns: Mapping[str, str]) -> dict[str, Any]:
+    """What decides the texts of a file beside its name: its bytes, and what its columns mean.
+
+    Raises:
+        UsageError: There is no such file.
+    """
+    if not path.is_file():
+        raise UsageError(f"there is no file of answers {path}", "Check the path")
+    return {"sha256": sha256(path), "columns": dict(columns)}
+
+
 def parse_columns(text: str) -> dict[str, str]:
     """Read ``user_id=customer,text=wish``; ``split==validation`` is one value for every row.
 
@@ -151,8 +165,6 @@ def _read(path: Path) -> pl.DataFrame:
         ".jsonl": lambda file: pl.read_ndjson(file, infer_schema_length=None),
     }
     readers[".ndjson"] = readers[".jsonl"]
-    if not path.is_file():
-        raise UsageError(f"there is no file of answers {path}", "Check the path")
     if path.suffix.lower() not in readers:
         raise UsageError(
             f"{path} is of no kind known here", f"Use one of {', '.join(readers)} as its ending"

@@ -47,11 +47,27 @@ def teacher_parameters(spec: str, options: TeacherOptions = _RULES) -> dict[str,
         UsageError: There is no such teacher, or an option is wrong.
     """
     kind, rest = _parts(spec)
-    if kind in {"rules", "answers"}:
+    if kind == "rules":
         return {}
+    if kind == "answers":
+        from instructrec.instructions.teachers.answers import answers_parameters, parse_columns
+
+        return answers_parameters(Path(rest), parse_columns(options.answers_columns))
     from instructrec.instructions.teachers.language_model import deciding
 
     return deciding(_completions(kind, rest, options), _book(options))
+
+
+def completions_named(spec: str, options: TeacherOptions = _RULES) -> Completions:
+    """The language model of a name, to be asked whatever one likes.
+
+    Raises:
+        UsageError: There is none of that name, or it is no language model.
+    """
+    kind, _, rest = spec.partition(":")
+    if kind not in {"openai", "local"} or not rest:
+        raise UsageError(f"{spec!r} is no language model", "Use openai:MODEL or local:PATH")
+    return _completions(kind, rest, options)
 
 
 def _parts(spec: str) -> tuple[str, str]:
