@@ -16,6 +16,7 @@ from instructrec.evaluation.baselines.minilm import MiniLM
 from instructrec.evaluation.baselines.popularity import Popularity
 from instructrec.evaluation.baselines.random import Random
 from instructrec.evaluation.baselines.sequential import TextSASRec
+from instructrec.evaluation.baselines.trained import load_rivals
 from instructrec.evaluation.baselines.words import SharedWords
 
 __all__ = [
@@ -42,7 +43,7 @@ BASELINES: tuple[type[Baseline], ...] = (
 
 
 def fit_baselines(material: Material) -> tuple[list[Baseline], list[str]]:
-    """Fit all rivals.
+    """Fit the rivals that take seconds, and read those that were trained before.
 
     Returns:
         Those that could be fitted, and a line about each that could not.
@@ -54,4 +55,5 @@ def fit_baselines(material: Material) -> tuple[list[Baseline], list[str]]:
             fitted.append(kind.fit(material))
         except UnavailableError as reason:
             notes.append(str(reason))
-    return fitted, notes
+    trained, missing = load_rivals(material)
+    return [*fitted, *trained], [*notes, *missing]
