@@ -64,7 +64,7 @@ class Asked:
     prompt: Prompt
 
     @property
-    def promptcompact_json(self) -> str:
+    def prompt_json(self) -> str:
         """The prompt as the cache keeps it."""
         messages = [[turn.role, turn.content] for turn in self.prompt.messages]
         return compact_json({"messages": messages, "max_tokens": self.prompt.max_tokens})
