@@ -165,12 +165,20 @@ def test_music_without_a_word_about_it_is_a_broad_genre() -> None:
     assert say("", ItemFacts("")) == ""
 
 
-def test_entities_and_tags_are_turned_back_and_long_reviews_passed_over() -> None:
+def test_entities_and_tags_are_turned_back() -> None:
     assert plain("R&amp;B &quot;x&quot;<br />good") == 'R&B "x"\ngood'
-    long = "Warm vocals. " * 200
-    assert "warm vocals" not in say(long)
-    patient = RulesTeacher(longest_review=10_000)
-    assert "warm vocals" in patient.intention(long, ALBUM, "what_i_want", np.random.default_rng(0))
+
+
+def test_a_long_review_is_read_by_its_beginning() -> None:
+    text = say(f"Warm vocals. {'It came on a Monday. ' * 200}Catchy hooks.")
+    assert "warm vocals" in text and "hooks" not in text
+    brief = RulesTeacher(longest_review=30)
+    assert "hooks" not in brief.intention(
+        "It came on a Monday, warm, with catchy hooks.",
+        ALBUM,
+        "what_i_want",
+        np.random.default_rng(0),
+    )
 
 
 def test_specific_is_the_labels_broad_to_narrow_and_limits_only_on_request() -> None:
@@ -220,7 +228,7 @@ def test_platforms_keep_their_names_and_a_label_that_says_nothing_is_not_said() 
     shelf = [("Xbox One", "game"), ("GameCube", "other"), ("unknown", "console")]
     history = tuple(ItemFacts(f"Title {n}", labels) for n, labels in enumerate(shelf))
     texts = " ".join(like(history, "overall", seed) for seed in range(20))
-    assert "Xbox One games" in texts and "GameCube games" in texts and "consoles" in texts
+    assert "consoles and games for GameCube and Xbox One" in texts
     assert not {"other", "unknown"} & set(words_of(texts))
     sewing = like((ItemFacts("Overlock 3", ("Sewing", "Machines")),), "overall")
     assert "machines" in sewing and "games" not in sewing
@@ -321,7 +329,7 @@ def real_asks(folder: Path) -> tuple[list[Ask], list[Ask]]:
             tuple(row["categories"] or ()),
             row["brand"] or "",
             row["description"] or "",
-            row["price"],
+            price=row["price"],
         )
         for row in pl.read_parquet(folder / "items.parquet").iter_rows(named=True)
     }

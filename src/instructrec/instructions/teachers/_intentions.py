@@ -10,9 +10,17 @@ from typing import Final
 
 import numpy as np
 
+from instructrec.instructions.teachers._labels import (
+    broad_genres,
+    broad_thing,
+    department_of,
+    domain_of,
+    narrow_labels,
+)
 from instructrec.instructions.teachers._lexicon import lexicon
 from instructrec.instructions.teachers._mining import Mined, mine, plain
 from instructrec.instructions.teachers._needs import Said, deed_said, wish_said
+from instructrec.instructions.teachers._sayings import Sayings, sayings_in, should
 from instructrec.instructions.teachers._wording import (
     Secret,
     capital,
@@ -24,9 +32,6 @@ from instructrec.instructions.teachers._wording import (
 )
 from instructrec.instructions.teachers.base import ItemFacts
 
-_TELLING: Final = 200
-"""Characters of a review that says enough for a further genre to be named."""
-
 
 @dataclass(frozen=True)
 class Wish:
@@ -36,25 +41,25 @@ class Wish:
         stated: The wish as the review states it, in the present; none where it states none.
         thing: ``a warm seventies soul album``, ``something soft for the home``.
         other: The thing told by other words; may equal ``thing``.
-        touch: A further broad genre; empty where the review is too short to bear it.
         features: What it should have, most telling first.
         qualities: What it should be like.
         ease: What should be easy to do with it.
         deed: What it should do, after "that" and after "should"; empty when not said.
+        that: What people commonly say of such a thing, after "something that".
         without: What it should not have.
-        purpose: For whom or what, with its preposition.
+        purposes: For whom or what, with a preposition, the most telling first.
     """
 
     stated: Said | None
     thing: str
     other: str
-    touch: str
     features: tuple[str, ...]
     qualities: tuple[str, ...]
     ease: str
     deed: tuple[str, str]
+    that: tuple[str, ...]
     without: str
-    purpose: str
+    purposes: tuple[str, ...]
 
 
 @lru_cache(maxsize=4096)
@@ -67,32 +72,46 @@ def wish_of(review: str, facts: ItemFacts) -> Wish | None:
     text = plain(review) if review else ""
     said = mine(text) if text else Mined()
     secret = Secret(facts.title)
-    is_music = domain_of(facts.categories)[1] == "music"
+    domain = domain_of(facts.categories)[1]
+    is_music = domain == "music"
     own = _Open(secret, "" if is_music else facts.title)
-    features = own(said.features)
-    if len(features) < 3:
-        features += own(said.mentioned[: 3 - len(features)])
-    if not features:
-        features = own(said.loose[:1])
+    pleased = facts.rating is None or facts.rating > 3
+    common = sayings_in(text, department_of(domain), pleased or facts.rating == 3)
+    features = _features(own, said, common)
+    if is_music:
+        features = tuple(one for one in features if one.split()[-1] not in lexicon().goods)
     genres = _genres(own(said.genres), facts)
-    qualities = _unsaid(own(said.qualities or said.hints[:2]), features, genres)
+    qualities = _unsaid(own(said.qualities or said.hints[:3]), features, genres)
     head = own.first(*_heads(said, facts))
-    thing, other, touch = _things(head, said.decade, genres, qualities, facts, secret)
-    if len(text) < _TELLING:
-        touch = ""
+    decade = said.decade or (said.era if is_music else "")
+    thing, other = _things(head, decade, genres, qualities, facts, secret)
     features = distinct_nouns([thing, *features])[1:]
-    purpose = _named(own.first(said.recipient and f"for {said.recipient}", said.purpose))
+    needs = (said.recipient and f"for {said.recipient}", said.purpose, *common.uses)
+    purposes = tuple(_named(purpose) for purpose in own(needs))
     stated = wish_said(text, facts.title, not is_music) if text else None
     if stated and secret.told_by(stated.clause):
         stated = None
-    if not (stated or features or qualities or purpose or thing != "something"):
+    if not (stated or features or qualities or purposes or thing != "something"):
         return None
-    pleased = facts.rating is None or facts.rating > 3
     deed = deed_said(text) if pleased and not is_music and len(features) < 2 else ("", "")
     deed = deed if own(deed) else ("", "")
     without = _without(said, qualities, own)
     ease = own.first(said.ease)
-    return Wish(stated, thing, other, touch, features, qualities, ease, deed, without, purpose)
+    that = tuple(text for text in own(common.that) if not (ease and "easy" in text))
+    return Wish(stated, thing, other, features, qualities, ease, deed, that, without, purposes)
+
+
+def _features(own: _Open, said: Mined, common: Sayings) -> tuple[str, ...]:
+    """What the thing should have: what is described, then what is merely named or commonly said."""
+    features = distinct_nouns(own(said.features))
+    for further in (common.features, said.mentioned):
+        if len(features) < _FEATURES:
+            features = distinct_nouns([*features, *own(further)])
+    return features[: 2 * _FEATURES] or own(said.loose[:1])
+
+
+_FEATURES: Final = 4
+"""What both wishes together can name."""
 
 
 def _things(
@@ -102,18 +121,17 @@ def _things(
     qualities: tuple[str, ...],
     facts: ItemFacts,
     secret: Secret,
-) -> tuple[str, str, str]:
-    """The thing wanted, another way to say it, and a further broad genre of music."""
+) -> tuple[str, str]:
+    """The thing wanted, and another way to say it."""
     broad = next(iter(secret.open((broad_thing(facts.categories),))), "")
     is_music = domain_of(facts.categories)[1] == "music"
     labels = secret.open(broad_genres(facts.categories)) if is_music else ()
     genres = genres or list(labels[:1])
     taken = set(" ".join(genres).split())
-    further = [label for label in labels if taken.isdisjoint(label.split())][:2]
+    further = [label for label in labels if taken.isdisjoint(label.split())][:1]
     thing = _thing(head, decade, genres[:1], qualities[:2], broad)
-    others = genres[1:3] or further[-1:] or genres
-    other = _thing("", decade, others, qualities[2:4], broad)
-    return thing, other, "".join(further[-1:])
+    other = _thing("", decade, genres[1:2] or further or genres, qualities[2:4], broad)
+    return thing, other
 
 
 def _named(purpose: str) -> str:
@@ -155,45 +173,6 @@ def _stem(word: str) -> str:
     return word.removesuffix("s") if len(word) > 3 else word
 
 
-@lru_cache(maxsize=16384)
-def broad_genres(categories: tuple[str, ...]) -> tuple[str, ...]:
-    """Genres that everybody knows among an item's labels, but for its narrowest."""
-    known = lexicon().genres
-    told = [label_phrase(label) for label in categories[:-1] if label.lower() in known]
-    return tuple(dict.fromkeys(told))
-
-
-@lru_cache(maxsize=16384)
-def broad_thing(categories: tuple[str, ...]) -> str:
-    """What one asks for who tells no more than the department; ``""`` when it is unknown."""
-    asked = domain_of(categories)[0]
-    if asked or len(categories) < 2 or not categories[0].strip():
-        return asked
-    return f"something in {label_phrase(categories[0])}"
-
-
-@lru_cache(maxsize=16384)
-def narrow_labels(categories: tuple[str, ...]) -> tuple[str, ...]:
-    """An item's labels as said in a sentence, narrowest first, without those too broad to tell."""
-    broad = lexicon().broad
-    told = [label for label in categories if label.strip() and _key(label) not in broad]
-    return tuple(dict.fromkeys(label_phrase(label) for label in reversed(told)))
-
-
-@lru_cache(maxsize=16384)
-def domain_of(categories: tuple[str, ...]) -> tuple[str, str]:
-    """What one asks for, and likes, in the shop's department of an item; empty when unknown."""
-    domains = lexicon().domains
-    found = (domains[_key(label)] for label in categories if _key(label) in domains)
-    return next(found, ("", ""))
-
-
-@lru_cache(maxsize=16384)
-def _key(label: str) -> str:
-    words = " ".join(label.replace("_", " ").lower().split())
-    return words.replace(" and ", " & ")
-
-
 def _genres(said: tuple[str, ...], facts: ItemFacts) -> list[str]:
     """Genres that the review names and the item's labels, if any, bear out."""
     if not facts.categories:
@@ -228,11 +207,12 @@ def _thing(
     """The thing wanted: by its name or genre where the review tells them, else broadly."""
     lead = ", ".join(qualities)
     genre = listed(genres)
-    if genres and head in ("", "record", "single"):
-        return f"some {' '.join(part for part in (lead, decade, genre) if part)}"
-    if head:
-        genre = genre if genre == "world music" else genre.removesuffix(" music")
-        phrase = " ".join(part for part in (lead, decade, genre, head) if part)
+    when = decade.replace(" ", "-", 1)
+    if genres and head in ("", "music", "record", "single"):
+        return f"some {' '.join(part for part in (lead, when, genre) if part)}"
+    if head and head != "music":
+        genre = genre if genre in _WHOLE else genre.removesuffix(" music")
+        phrase = " ".join(part for part in (lead, when, genre, head) if part)
         last = head.rsplit(maxsplit=1)[-1]
         return f"some {phrase}" if _is_stuff(last) or is_plural(last) else with_article(phrase)
     since = f" from the {decade}" if decade else ""
@@ -246,6 +226,9 @@ def _thing(
     if qualities and len(asked.split()) < 4:
         return with_article(f"{lead} {asked.rsplit(maxsplit=1)[-1]}") + since
     return f"{asked}{since}"
+
+
+_WHOLE: Final = ("world music", "new age music", "dance music", "country music")
 
 
 def _is_stuff(word: str) -> bool:
@@ -262,88 +245,144 @@ _WANTS = (
     "I'm after {}",
     "I'd love {}",
     "I'm hoping for {}",
+    "I'm in the mood for {}",
+    "I feel like {}",
     "Please find me {}",
+    "I fancy {}",
     "I could use {}",
 )
-
-
 _AIMS = ("I want to {}", "I'd like to {}", "I'm looking for something to {}", "I need to {}")
 
 
 def _stated(said: Said, start: int) -> str:
     if said.bare:
         return _AIMS[start % len(_AIMS)].format(said.clause.removeprefix("to "))
-    return _WANTS[start % len(_WANTS)].format(said.clause)
+    return _WANTS[start % 7].format(said.clause)
 
 
 def what_i_want(wish: Wish, rng: np.random.Generator) -> Iterator[str]:
     """Ways to say what somebody wants (I1), the preferred first."""
+    start = int(rng.integers(36))
+    features, that = wish.features[:2], wish.that[:1]
     if wish.stated:
-        yield f"{_stated(wish.stated, int(rng.integers(36)))}."
-    features = wish.features[:2]
-    start = int(rng.integers(len(_WANTS)))
+        stated = _stated(wish.stated, start)
+        told = {*re.findall(r"[a-z]{4,}", stated.lower())}
+        fresh = [one for one in features if told.isdisjoint(one.split())]
+        if fresh and len(stated.split()) < 12 and not wish.stated.bare and " with " not in stated:
+            yield f"{stated}, with {listed(fresh)}."
+        yield f"{stated}."
     thing = f"{wish.thing} that is {wish.ease}" if _takes_ease(wish) else wish.thing
-    if wish.touch and len(features) < 2 and rng.random() < 0.7:
-        features = (*features, f"a touch of {wish.touch}")
     if wish.deed[0] and not features and thing == wish.thing:
         thing = f"{thing} that {wish.deed[0]}"
-    asked = _WANTS[start].format(_with(thing, features))
-    tail = f" {wish.purpose}" if wish.purpose else ""
-    if wish.purpose.startswith("for my") and rng.random() < 0.4:
-        opening = f"{capital(wish.purpose)} I want {_with(wish.thing, features)}"
-        yield _ended(opening, wish)
-    if wish.purpose and features and rng.random() < 0.5:
-        yield _ended(f"{_WANTS[start].format(wish.thing)}{tail}, with {listed(features)}", wish)
-    yield _ended(f"{asked}{tail}", wish)
-    yield _ended(f"{_WANTS[start].format(wish.thing)}{tail}", wish)
-    yield _ended(f"{_WANTS[start].format('something')}{tail or ' like that'}", wish) if tail else ""
+        that = ()
+    asks = _WANTS[:7] if thing.startswith("something") or " for " in thing else _WANTS
+    want = asks[start % len(asks)]
+    purpose = "".join(f" {one}" for one in wish.purposes[:1])
+    tail = f", {_something(that[0])}" if that else ""
+    if wish.purposes and wish.purposes[0].startswith("for my") and rng.random() < 0.4:
+        yield _ended(f"{capital(wish.purposes[0])} I want {_with(wish.thing, features)}", wish)
+    if purpose and features and (purpose.startswith(" to ") or rng.random() < 0.5):
+        yield _ended(f"{want.format(wish.thing)}{purpose}, with {listed(features)}", wish)
+    if tail and not (purpose and features):
+        plain_one = thing == wish.thing and not (features or purpose)
+        if plain_one and thing.startswith(("something", "a ", "an ")):
+            yield _ended(want.format(f"{thing} that {that[0]}"), wish)
+        yield _ended(f"{want.format(_with(thing, features))}{purpose}{tail}", wish)
+    yield _ended(f"{want.format(_with(thing, features))}{purpose}", wish)
+    yield _ended(f"{want.format(wish.thing)}{purpose}", wish)
+    if purpose:
+        yield _ended(f"{_WANTS[start % 7].format('something')}{purpose}", wish)
+
+
+def _something(that: str) -> str:
+    return f"something {that}" if that.startswith("I ") else f"something that {that}"
 
 
 def what_it_is_like(wish: Wish, rng: np.random.Generator) -> Iterator[str]:
     """Ways to say what the thing should be like (I1*), by other words than I1 where there are."""
     later = wish.features[2:5]
-    if len(later) < 2:
-        later = tuple(reversed(wish.features[:3]))
+    if len(later) < 2 and len(wish.features) > 1:
+        later = (*later, *reversed(wish.features[: 2 - len(later)]))
+    elif not later:
+        later = wish.features
     qualities = wish.qualities[2:4] or wish.qualities[:2]
     be = " and ".join((*qualities[:1], wish.ease) if wish.ease else qualities)
-    qualities = qualities or ((wish.ease,) if wish.ease else ())
+    be = be if qualities else wish.ease
+    that = wish.that[1:2] or (wish.that[:1] if len(wish.features) > 1 or not later else ())
     if wish.deed[1] and not later:
         yield f"It should {wish.deed[1]}."
-    if wish.stated and not (later or qualities):
+    if that:
+        for option in _turned(_hopes(wish, later, be, that[0]), rng):
+            yield _ended(option, wish)
+    if wish.stated and not (later or be):
         yield _meant(wish.stated, rng)
     if wish.other == "something" and not later:
-        yield (
-            f"It should be {be}." if qualities else _ended(f"I'd be happy with {wish.thing}", wish)
-        )
+        yield _ended(f"It should be {be}" if be else f"I'd be happy with {wish.thing}", wish)
         return
-    options = _likings(wish, later, be if qualities else "")
-    first = int(rng.integers(len(options)))
-    for number in range(len(options)):
-        yield _ended(options[(first + number) % len(options)], wish)
+    for option in _turned(_likings(wish, later, be), rng):
+        yield _ended(option, wish)
     if wish.other != "something":
         yield _ended(f"I'd be happy with {wish.other}", wish)
+
+
+def _turned(options: list[str], rng: np.random.Generator) -> list[str]:
+    """The options from a drawn one on."""
+    first = int(rng.integers(len(options)))
+    return options[first:] + options[:first]
+
+
+def _hopes(wish: Wish, later: tuple[str, ...], be: str, that: str) -> list[str]:
+    """Ways to say what the thing should do to one, with what it should have and be."""
+    has = listed(later[:2])
+    purpose = "".join(f" {one}" for one in wish.purposes[1:2])
+    thing = f"something {be}" if be else "something"
+    that_it = that if that.startswith("I ") else f"that {that}"
+    if has and be:
+        return [
+            f"It should be {be}, with {has}, and {should(that)}",
+            f"I'd like {thing} {that_it}, with {has}",
+            f"I'm after {has}, in {thing} {that_it}",
+        ]
+    if has:
+        return [
+            f"I'd like something with {has} {that_it}",
+            f"Looking for {has}{purpose}, in something {that_it}",
+            f"I'd love {has}{purpose}, and it should {should(that)}",
+            f"It should {should(that)}, with {has}",
+        ]
+    return [
+        f"I'd like {thing}{purpose} {that_it}",
+        f"It should be {be} and {should(that)}" if be else f"It should {should(that)}{purpose}",
+        f"Ideally {wish.other}{purpose} {that_it}",
+    ]
 
 
 def _likings(wish: Wish, later: tuple[str, ...], be: str) -> list[str]:
     """Ways to say what the thing should have and be, each as good as another."""
     options = []
+    purpose = "".join(f" {one}" for one in wish.purposes[1:2])
     if be and later:
-        options.append(f"It should be {be}, with {listed(later[:2])}")
-    if len(later) == 1 and wish.other == "something":
+        options += [
+            f"It should be {be}, with {listed(later[:2])}",
+            f"Something {be} with {listed(later[:2])}{purpose} is what I have in mind",
+            f"I'm after something {be}{purpose}, with {listed(later[:2])}",
+        ]
+    elif len(later) == 1 and wish.other == "something":
         options += [f"I'd enjoy something with {later[0]}", f"It should have {later[0]}"]
     elif len(later) == 1:
         options += [
-            f"{capital(wish.other)} with {later[0]} would suit me well",
             f"I'd be happy with {wish.other}, as long as it has {later[0]}",
             f"I'd enjoy {wish.other} with {later[0]}",
+            f"Looking for {wish.other} with {later[0]}{purpose}",
         ]
     elif later:
         options += [
-            f"I love {listed(later)}",
+            f"Looking for {listed(later)}{purpose}",
+            f"I'd like {listed(later)}{purpose}",
             f"What I care about is {listed(later)}",
-            f"{capital(listed(later))} would suit me well",
-            f"I'd enjoy {listed(later)}",
-            f"I like it best with {listed(later)}",
+            f"Give me {listed(later)}{purpose}",
+            f"I'd enjoy {wish.other} with {listed(later[:2])}",
+            f"I'm after {listed(later)}",
         ]
     elif be:
         options += [
@@ -354,9 +393,9 @@ def _likings(wish: Wish, later: tuple[str, ...], be: str) -> list[str]:
         ]
     else:
         options += [
-            f"What I have in mind is {wish.other}",
-            f"I'd be happy with {wish.other}",
-            f"I'm in the mood for {wish.other}",
+            f"What I have in mind is {wish.other}{purpose}",
+            f"I'd be happy with {wish.other}{purpose}",
+            f"I'm in the mood for {wish.other}{purpose}",
         ]
     return options
 

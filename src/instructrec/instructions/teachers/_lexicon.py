@@ -24,6 +24,8 @@ class Lexicon:
         plural: Nouns in the plural.
         count: Nouns that take an article.
         telling: Nouns that tell something even without an adjective; none takes an article.
+        modifiers: Nouns that tell of what kind another noun is.
+        goods: Nouns that no piece of music has.
         vague: Nouns that no wish is about.
         heads: What a review calls the thing itself → what a wish calls it.
         genres: Kinds of music, film, book and game, of one or two words.
@@ -32,6 +34,7 @@ class Lexicon:
         not_nouns: Words that cannot be a noun after an adjective.
         negations: Words that turn what follows into its contrary.
         packing: Words of titles that say how a thing is sold.
+        shelves: Shelves of a music shop that everybody knows.
         broad: Labels too broad to tell a taste.
         proper: Lower-cased word → the word with its capitals.
         labels: Lower-cased label → how it is said in a sentence.
@@ -47,6 +50,8 @@ class Lexicon:
     plural: frozenset[str]
     count: frozenset[str]
     telling: frozenset[str]
+    modifiers: frozenset[str]
+    goods: frozenset[str]
     vague: frozenset[str]
     heads: Mapping[str, str]
     genres: frozenset[str]
@@ -55,6 +60,7 @@ class Lexicon:
     not_nouns: frozenset[str]
     negations: frozenset[str]
     packing: frozenset[str]
+    shelves: frozenset[str]
     broad: frozenset[str]
     proper: Mapping[str, str]
     labels: Mapping[str, str]
@@ -75,6 +81,7 @@ class Grammar:
     to_be: frozenset[str]
     degrees: frozenset[str]
     no_use: frozenset[str]
+    no_shape: frozenset[str]
     fit_for: frozenset[str]
     used: frozenset[str]
     loves: frozenset[str]

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Final
 
 from instructrec.instructions.teachers._lexicon import grammar, lexicon
-from instructrec.instructions.teachers._wording import is_plural, with_article
+from instructrec.instructions.teachers._wording import is_plural, is_shaped, with_article
 
 _TAG = re.compile(r"<[^<>]{1,200}>")
 _TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9'&-]*|[.,;:!?()\"\n]")
@@ -22,6 +22,16 @@ _DECADES = {
     "90": "nineties",
 }
 _DECADE = re.compile(r"(?:19)?([5-9]0)'?s")
+_YEAR = re.compile(r"(?:19[5-9]|200)\d")
+_PARTS = {"early": "early", "mid": "mid", "middle": "mid", "late": "late"}
+_JOINED: Final = (
+    ("\u2019", "'"),
+    ("laid back", "laid-back"),
+    ("old school", "old-school"),
+    ("compact disc", "cd"),
+    ("igh quality", "igh-quality"),
+    ("hard hitting", "hard-hitting"),
+)
 _KNOWN: Final = 1.5
 """Features scored as high have a noun that the lexicon knows."""
 
@@ -33,7 +43,8 @@ class Mined:
     Attributes:
         head: What the thing is, ``""`` when not said.
         genres: Its kinds, in the order named.
-        decade: Such as ``seventies``; ``""`` when none is named.
+        decade: Such as ``seventies`` or ``early eighties``; ``""`` when none is named.
+        era: The same, by the first year named.
         qualities: Adjectives for the whole thing.
         features: What it has, with adjectives and article: ``catchy hooks``, ``a warm voice``;
             the most telling first.
@@ -50,6 +61,7 @@ class Mined:
     head: str = ""
     genres: tuple[str, ...] = ()
     decade: str = ""
+    era: str = ""
     qualities: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     loose: tuple[str, ...] = ()
@@ -68,7 +80,9 @@ def plain(text: str) -> str:
         text = html.unescape(html.unescape(text))
     if "<" in text:
         text = _TAG.sub("\n", text)
-    return text.replace("\u2019", "'")
+    for apart, joined in _JOINED:
+        text = text.replace(apart, joined)
+    return text
 
 
 @lru_cache(maxsize=8192)
@@ -84,7 +98,7 @@ class _Miner:
         letters = sum(map(str.isupper, text[:200])), sum(map(str.islower, text[:200]))
         self.raw = _TOKEN.findall(text.lower() if letters[0] > letters[1] else text)
         self.raw += [".", ".", "."]
-        self.tokens = [token.lower() for token in self.raw]
+        self.tokens = " ".join(self.raw).lower().split(" ")
         self.features: dict[str, tuple[float, str]] = {}
         self.mentioned: dict[str, None] = {}
         self.faults: dict[str, str] = {}
@@ -92,7 +106,7 @@ class _Miner:
         self.hints: dict[str, None] = {}
         self.too: dict[str, None] = {}
         self.genres: dict[str, None] = {}
-        self.head = self.decade = self.recipient = self.purpose = self.ease = ""
+        self.head = self.decade = self.era = self.recipient = self.purpose = self.ease = ""
 
     def mined(self) -> Mined:
         """What was found."""
@@ -100,19 +114,21 @@ class _Miner:
         tokens = self.tokens
         at, end = 0, len(tokens) - 3
         while at < end:
-            handler = handlers.get(tokens[at])
-            if handler is None:
-                if tokens[at].endswith(("0s", "ties")):
-                    self._decade(at)
-                at += 1
-            else:
+            word = tokens[at]
+            handler = handlers.get(word)
+            if handler is not None:
                 at = max(at + 1, handler(self, at))
+            else:
+                if "0" <= word[0] <= "9":
+                    self.when(at)
+                at += 1
         best = sorted(self.features.values(), key=lambda scored: -scored[0])
         nouns = set(self.features)
         return Mined(
             self.head,
             tuple(self.genres),
             self.decade,
+            self.era,
             tuple(self.qualities),
             tuple(text for score, text in best if score >= _KNOWN),
             tuple(text for score, text in best if score < _KNOWN),
@@ -313,21 +329,39 @@ class _Miner:
                 return at + size
         return at + 1
 
-    def _decade(self, at: int) -> None:
+    def when(self, at: int) -> int:
+        """``80's``, ``late seventies``, ``1971``."""
         word = self.tokens[at]
         found = _DECADE.fullmatch(word)
         decade = _DECADES[found[1]] if found else word
         if not self.decade and decade in _DECADES.values():
-            self.decade = decade
+            before = self.tokens[at - 1].removesuffix("-") if at else ""
+            part = _PARTS.get(before, "")
+            self.decade = f"{part} {decade}" if part else decade
+        elif not self.era and len(word) == 4 and _YEAR.fullmatch(word):
+            self.era = _era(int(word))
+        return at + 1
 
     def noun(self, at: int) -> int:
-        """``strings`` and ``piano``, named without an adjective."""
-        tokens = self.tokens
-        if len(self.mentioned) < 6 and self.raw[at] == tokens[at] and self._ends(at + 1):
-            before = tokens[at - 1] if at else ""
-            if before in grammar().before_nouns and not self._negated(at):
-                self.mentioned[tokens[at]] = None
-        return at + 1
+        """``guitar riffs``, ``melodious strings``, and ``piano`` named without an adjective."""
+        known, tokens = lexicon(), self.tokens
+        noun, stop = self._noun(at)
+        if not noun or self._negated(at):
+            return at + 1
+        last = noun.rsplit(maxsplit=1)[-1]
+        before = tokens[at - 1] if at else ""
+        leads = self.raw[at - 1] == before and (before in known.modifiers or is_shaped(before))
+        if noun != last and tokens[at] in known.modifiers and known.is_noun(last):
+            self._keep(last, 2.6, _phrase([], noun))
+        elif leads and known.is_noun(last):
+            self._keep(last, 2.5, _phrase([before], noun))
+        elif noun in known.telling and len(self.mentioned) < 6 and self._ends_noun(stop):
+            self.mentioned[noun] = None
+        return stop
+
+    def _ends_noun(self, at: int) -> bool:
+        word = self.tokens[at]
+        return self._ends(at) or word in lexicon().not_nouns or word in grammar().to_be
 
     def my(self, at: int) -> int:
         """``for my five year old son``, ``my wife loves``."""
@@ -408,6 +442,14 @@ class _Miner:
         return ["my" if word == "your" else word for word in words]
 
 
+def _era(year: int) -> str:
+    """``early seventies`` for 1971."""
+    if year >= 2000:
+        return "early 2000s" if year < 2004 else ""
+    part = "early" if year % 10 < 4 else "mid" if year % 10 < 7 else "late"
+    return f"{part} {_DECADES[f'{year // 10 % 10}0']}"
+
+
 def _describes(word: str) -> bool:
     known = lexicon()
     return word in known.adjectives or word in known.praise or word in known.faults
@@ -440,7 +482,10 @@ def _phrase(adjectives: list[str], noun: str) -> str:
 @lru_cache(maxsize=1)
 def _handlers() -> dict[str, Callable[[_Miner, int], int]]:
     known = lexicon()
-    handlers: dict[str, Callable[[_Miner, int], int]] = dict.fromkeys(known.telling, _Miner.noun)
+    handlers: dict[str, Callable[[_Miner, int], int]] = dict.fromkeys(
+        [noun.split()[0] for nouns in (known.plural, known.mass, known.count) for noun in nouns],
+        _Miner.noun,
+    )
     handlers |= dict.fromkeys((genre.split()[0] for genre in known.genres), _Miner.genre)
     handlers |= dict.fromkeys(known.occasions, _Miner.occasion)
     handlers |= dict.fromkeys(known.adjectives | known.praise | known.faults, _Miner.adjective)
@@ -448,5 +493,6 @@ def _handlers() -> dict[str, Callable[[_Miner, int], int]]:
     handlers |= dict.fromkeys(("this", "these"), _Miner.this)
     handlers |= dict.fromkeys(("my", "our"), _Miner.my)
     handlers |= dict.fromkeys(("use", "used"), _Miner.use)
+    handlers |= dict.fromkeys(_DECADES.values(), _Miner.when)
     handlers["easy"] = _Miner.easy
     return handlers

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Final
 
 from instructrec.instructions.teachers._lexicon import grammar, lexicon
-from instructrec.instructions.teachers._wording import with_article
+from instructrec.instructions.teachers._wording import base_form, with_article
 
 LONGEST_CLAUSE: Final = 24
 """Words of a stated wish at most; its opening comes on top."""
@@ -323,8 +323,4 @@ def deed_said(text: str) -> tuple[str, str]:
 
 def _base(verb: str) -> str:
     """The plain form of ``keeps``; ``""`` for what is no such verb."""
-    if verb in grammar().no_deed or len(verb) < 4 or verb.endswith("ss"):
-        return ""
-    if verb.endswith("ies"):
-        return f"{verb[:-3]}y"
-    return verb[:-2] if verb.endswith(("shes", "ches", "sses", "xes", "zzes", "oes")) else verb[:-1]
+    return "" if verb in grammar().no_deed else base_form(verb)

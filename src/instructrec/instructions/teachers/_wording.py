@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import pairwise
 
-from instructrec.instructions.teachers._lexicon import lexicon
+from instructrec.instructions.teachers._lexicon import grammar, lexicon
 
 _WORD = re.compile(r"\w+")
 _SOUNDS_CONSONANT = re.compile(r"(?:uni|use|usu|usb|usa|eu|one\b|once|ubi)")
@@ -39,6 +39,20 @@ def is_plural(word: str) -> bool:
     return word.endswith("s") and not word.endswith(("ss", "us", "is"))
 
 
+_SHAPES = ("ous", "ive", "ful", "less", "esque", "ish", "istic", "able", "ible", "ical")
+_HYPHENED = ("ed", "ing", "in'", "driven", "laden", "heavy", "friendly", "free", "like", "style")
+
+
+@lru_cache(maxsize=16384)
+def is_shaped(word: str) -> bool:
+    """Whether a word that no list has looks like an adjective: ``melodious``, ``hard-hitting``."""
+    if len(word) < 6 or word in grammar().no_shape or word in lexicon().not_nouns:
+        return False
+    if "-" in word:
+        return word.endswith(_HYPHENED) and word.replace("-", "").replace("'", "").isalpha()
+    return word.isalpha() and word.endswith(_SHAPES)
+
+
 def plural_of(word: str) -> str:
     """The plural of a noun in the singular; a plural as it is."""
     if is_plural(word) or word.rsplit(maxsplit=1)[-1] in lexicon().mass:
@@ -48,6 +62,28 @@ def plural_of(word: str) -> str:
     if word.endswith("y") and word[-2:-1] not in "aeiou":
         return f"{word[:-1]}ies"
     return "knives" if word == "knife" else "shelves" if word == "shelf" else f"{word}s"
+
+
+_IRREGULAR = {"is": "be", "has": "have", "does": "do", "goes": "go", "lies": "lie"}
+
+
+def base_form(verb: str) -> str:
+    """The plain form of a verb in the third person: ``keeps`` is ``keep``; ``""`` for others."""
+    if verb in _IRREGULAR:
+        return _IRREGULAR[verb]
+    if len(verb) < 4 or verb.endswith("ss") or not verb.endswith("s"):
+        return ""
+    if verb.endswith("ies"):
+        return f"{verb[:-3]}y"
+    return verb[:-2] if verb.endswith(("shes", "ches", "sses", "xes", "zzes", "oes")) else verb[:-1]
+
+
+def beginning(text: str, longest: int) -> str:
+    """A text up to a length, to the end of a sentence or word."""
+    if len(text) <= longest:
+        return text
+    start = text[:longest]
+    return start[: start.rfind(". ") + 1 or max(start.rfind(" "), 0) or longest]
 
 
 def distinct_nouns(phrases: Sequence[str]) -> tuple[str, ...]:

@@ -13,12 +13,12 @@ from instructrec.instructions.teachers._preferences import (
     short_term,
     taste_of,
 )
-from instructrec.instructions.teachers._wording import Secret
+from instructrec.instructions.teachers._wording import Secret, beginning
 from instructrec.instructions.teachers.base import Ask, ItemFacts, Written
 
 __all__ = ["ItemFacts", "RulesTeacher"]
 
-LONGEST_REVIEW = 1_200
+LONGEST_REVIEW = 1_100
 """Characters that are read of a review: its beginning says what it is about."""
 LONGEST_TEXT = 32
 """Words a text has at most."""
@@ -87,7 +87,7 @@ class RulesTeacher:
             A sentence of at most `LONGEST_TEXT` words, or ``""`` when nothing can be said.
         """
         secret = Secret(facts.title)
-        wish = wish_of(_beginning(review, self.longest_review), facts)
+        wish = wish_of(beginning(review, self.longest_review), facts)
         if wish is None:
             return ""
         say = what_i_want if view == "what_i_want" else what_it_is_like
@@ -158,14 +158,6 @@ def _limits(facts: ItemFacts) -> list[str]:
         step = 5 if facts.price < 50 else 25
         parts.append(f"under {int(facts.price // step + 1) * step} dollars")
     return parts
-
-
-def _beginning(review: str, longest: int) -> str:
-    """A review up to a length, to the end of a sentence or word."""
-    if len(review) <= longest:
-        return review
-    start = review[:longest]
-    return start[: max(start.rfind(". ") + 1, 0) or max(start.rfind(" "), 0) or longest]
 
 
 def _may_stand(text: str, secret: Secret) -> bool:
