@@ -18,6 +18,8 @@ from instructrec.errors import FolderError, WrongFolderError
 MANIFEST = "manifest.json"
 LOG = "log"
 """Files below this sub-folder (wall times, rates) differ from run to run and are not hashed."""
+_MARK = ".identity.json"
+"""What says of an unfinished draft what it is a draft of."""
 
 _PACKAGES = ("instructrec", "numpy", "polars", "pyarrow", "torch", "transformers", "tokenizers")
 
@@ -122,14 +124,13 @@ def new_folder(
     made_by = identity(kind, settings or {}, seed, inputs or {})
     _check_target(target, replace)
     part = target.with_name(f".{target.name}.part")
-    mark = part / ".identity.json"
+    mark = part / _MARK
     if part.exists() and not (resume and mark.is_file() and read_json(mark) == made_by):
         shutil.rmtree(part)
     part.mkdir(parents=True, exist_ok=True)
     write_json(mark, made_by)
     draft = Draft(part)
     yield draft
-    mark.unlink()
     manifest = {
         **made_by,
         **draft.facts,
@@ -139,6 +140,8 @@ def new_folder(
         "files": _hashes(part),
     }
     write_json(part / MANIFEST, manifest)
+    # Last of all, so that what takes long above can be resumed as well.
+    mark.unlink()
     _swap(part, target)
 
 
@@ -178,7 +181,7 @@ def _hashes(folder: Path) -> dict[str, str]:
     hashes = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_file() and name != MANIFEST and not name.startswith(f"{LOG}/"):
+        if path.is_file() and name not in (MANIFEST, _MARK) and not name.startswith(f"{LOG}/"):
             hashes[name] = sha256(path)
     return hashes
 

@@ -25,6 +25,9 @@ EXECUTORS = ("process", "ray", "none")
 TRIES = 3
 """How often a task is begun whose worker dies, before that is told as an error."""
 CONNECT_SECONDS = 3.0
+_SETTINGS = b"\x04"
+_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + _SETTINGS + b"\0" * 5
+"""How HTTP/2 begins, and what type of frame its answer is of: a cluster speaks gRPC."""
 OBJECT_STORE = 100 * 2**20
 """Bytes of Ray's store: tasks and results are small, rows go to disk."""
 
@@ -221,9 +224,14 @@ def _reach(address: str) -> None:
     if not host or not port.isdigit():
         raise UsageError(f"--address {address!r} is not HOST:PORT", "Give HOST:PORT or auto")
     try:
-        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+        with socket.create_connection((host, int(port)), CONNECT_SECONDS) as connection:
+            connection.settimeout(CONNECT_SECONDS)
+            connection.sendall(_HELLO)
+            answer = connection.recv(4)
     except (OSError, OverflowError) as error:
         raise _unreached(address, error) from None
+    if answer[3:4] != _SETTINGS and os.environ.get("RAY_USE_TLS", "0") == "0":
+        raise _unreached(address, ConnectionError("something else listens there"))
 
 
 def _unreached(address: str, error: Exception) -> UsageError:
