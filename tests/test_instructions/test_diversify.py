@@ -71,6 +71,19 @@ def test_styles_come_at_their_rates_and_the_same_seed_makes_the_same_variant() -
     assert {one.kind for one in made} == {"I1"}
 
 
+def test_a_list_of_labels_is_said_as_a_sentence_about_the_narrowest_and_nothing_else_is() -> None:
+    labels = "Video Games, Racing Games"
+    made = [
+        diversify(labels, "I2", KART, HISTORY, seed=seed, rates=only("spoken")).text
+        for seed in range(60)
+    ]
+    assert "I'm looking for racing games." in made and "Do you have racing games?" in made
+    assert all("racing games" in text and "Video" not in text for text in made)
+    for text, kind in ((labels, "I1"), ("racing games for two", "I2"), ("Racing, fast", "I2")):
+        rates = only("spoken")
+        assert diversify(text, kind, KART, HISTORY, seed=1, rates=rates) == Varied(text, kind)
+
+
 def test_limits_hold_for_the_target_and_are_read_back_as_such() -> None:
     class Shop:
         items = pl.DataFrame(

@@ -35,10 +35,37 @@ class _Relation(NamedTuple):
     reply: str
 
 
+def spoken(text: str, target: ItemFacts, history: Sequence[ItemFacts], dice: Dice) -> str:
+    """A list of the target's labels as a sentence about the narrowest; ``""`` for other texts."""
+    labels = {_plain(label): label for label in target.categories}
+    parts = [_plain(part) for part in text.split(",")]
+    narrow = [labels[part] for part in parts if part in labels]
+    if len(narrow) < len(parts) or narrow[-1].casefold() in lexicon().broad:
+        return ""
+    phrase = label_phrase(narrow[-1])
+    if phrase.split()[-1] in lexicon().count:
+        phrase = with_article(phrase)
+    frames = (
+        "I'm looking for {}.",
+        "I need {}.",
+        "I want {}.",
+        "I would like {}.",
+        "Can you find me {}?",
+        "Show me {}.",
+        "Looking for {}.",
+        "Do you have {}?",
+    )
+    return dice.one(frames).format(phrase)
+
+
+def _plain(label: str) -> str:
+    return " ".join(label.replace("_", " ").split()).casefold()
+
+
 def limited(text: str, target: ItemFacts, history: Sequence[ItemFacts], dice: Dice) -> str:
-    """With one or two limits that the target keeps; ``""`` where nothing is known of it."""
+    """With one to three limits that the target keeps; ``""`` where nothing is known of it."""
     known = dice.order(list(_limits(target, text, dice)))
-    return _joined(text, known[: 1 + dice.number(2)]) if known else ""
+    return _joined(text, known[: 1 + dice.number(3)]) if known else ""
 
 
 def negated(text: str, target: ItemFacts, history: Sequence[ItemFacts], dice: Dice) -> str:

@@ -9,7 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from instructrec.hashing import stable_share
 from instructrec.instructions._diversity import Dice
-from instructrec.instructions._true_wishes import compared, follow_up, limited, negated
+from instructrec.instructions._true_wishes import (
+    compared,
+    follow_up,
+    limited,
+    negated,
+    spoken,
+)
 from instructrec.instructions._typing import mistyped, telegraphic, typed
 from instructrec.instructions.annotations import names_title
 from instructrec.instructions.teachers._wording import Secret
@@ -20,12 +26,15 @@ LONGEST = 48
 """Words a variant has at most; a longer one is left out."""
 
 _CONTENT = {
+    "spoken": spoken,
     "negated": negated,
     "compared": compared,
     "limited": limited,
     "follow-up": follow_up,
 }
 _FORM = {"telegraphic": telegraphic, "typed": typed}
+_GROUPS = (("spoken",), ("negated", "compared", "limited", "follow-up"), tuple(_FORM), ("typos",))
+"""Of each group at most one is done."""
 STYLES = (*_CONTENT, *_FORM, "typos")
 """What may be done to a wish, in the order it is done."""
 
@@ -33,23 +42,26 @@ STYLES = (*_CONTENT, *_FORM, "typos")
 class DiversityRates(BaseModel):
     """The share of wishes that are changed in each way; all zero leaves every wish as it is.
 
-    A wish gets at most one further thing to say, then at most one way of being typed, then
-    typos. The paper has none of these; the amounts are ours.
+    A list of labels may become a sentence; then a wish gets at most one further thing to say, then
+    at most one way of being typed, then typos. The paper has none of these; the amounts are ours,
+    set by what real requests look like (see `instructrec.instructions.variety`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    spoken: float = Field(0.4, ge=0, le=1)
+    """Of I2 as a list of labels: said in a sentence, "I'm looking for racing games"."""
     negated: float = Field(0.05, ge=0, le=1)
     """What the history has and the target lacks is ruled out: "but no racing games this time"."""
     compared: float = Field(0.05, ge=0, le=1)
     """With an item of the history: "like Turbo Kart, but cheaper"."""
-    limited: float = Field(0.1, ge=0, le=1)
+    limited: float = Field(0.2, ge=0, le=1)
     """By price, age, brand or another fact of the target: "under 30", "for a 6-year-old"."""
     follow_up: float = Field(0.05, ge=0, le=1)
     """The wish as the last turn of a conversation: an item was offered, "something cheaper"."""
     telegraphic: float = Field(0.1, ge=0, le=1)
     """Content words alone, in lower case, as in a search box."""
-    typed: float = Field(0.15, ge=0, le=1)
+    typed: float = Field(0.25, ge=0, le=1)
     """In lower case without a full stop."""
     typos: float = Field(0.08, ge=0, le=1)
     """One to three slips of the keyboard."""
@@ -126,6 +138,8 @@ def diversify(
     found = text
     done: list[str] = []
     for style in chosen:
+        if style == "spoken" and kind != "I2":
+            continue
         if style in _CONTENT:
             changed = _CONTENT[style](found, target, history, dice)
             if len(changed.split()) > LONGEST or not _may_stand(changed, target):
@@ -145,14 +159,10 @@ def diversify(
 
 
 def _drawn(seed: int, rates: DiversityRates) -> list[str]:
-    """The styles to try, by three numbers in [0, 1) of the seed."""
+    """The styles to try, by a number in [0, 1) of the seed for each group."""
     chosen = []
-    for name, group in (
-        ("content", tuple(_CONTENT)),
-        ("form", tuple(_FORM)),
-        ("slips", ("typos",)),
-    ):
-        share = stable_share(seed, name)
+    for group in _GROUPS:
+        share = stable_share(seed, group[0])
         for style in group:
             share -= rates.of(style)
             if share < 0:
