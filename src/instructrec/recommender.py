@@ -230,7 +230,7 @@ class Recommender:
         self._find_candidates(right)
         retrieved = time.perf_counter()
         self._tell([one for one in right if one.form is not TaskForm.MATCHING])
-        told = [one if isinstance(one, InstructRecError) else self._closed(one) for one in asked]
+        told = [self._closed(one) for one in asked]
         seconds = {
             "understand": round(understood - start, 4),
             "retrieve": round(retrieved - understood, 4),
@@ -365,10 +365,10 @@ class Recommender:
         instructions = [one.instruction for one in asked]
         return self._hybrid.retrieve(instructions, size, [one.filters for one in asked])
 
-    def _closed(self, one: _Open) -> Recommendation | InstructRecError:
+    def _closed(self, one: _Open | InstructRecError) -> Recommendation | InstructRecError:
         """The answer to a request whose candidates are scored, or what is wrong with it."""
         try:
-            return self._finished(one)
+            return one if isinstance(one, InstructRecError) else self._finished(one)
         except InstructRecError as error:
             return error
 
@@ -435,7 +435,7 @@ class Recommender:
         scores = sum(told.values(), np.zeros(len(rows)))
         order = np.lexsort((rows, -scores))
         becauses = self._reasons.because(instruction, rows[order])
-        facts = self._facts(rows[order])
+        facts = self.facts(rows[order])
         return [
             Recommended(
                 self.catalogue.item_ids[rows[at]],
@@ -448,7 +448,8 @@ class Recommender:
             for place, at in enumerate(order.tolist())
         ]
 
-    def _facts(self, rows: Rows) -> list[dict[str, Any]]:
+    def facts(self, rows: Rows) -> list[dict[str, Any]]:
+        """Brand, price and the like of items, as far as known."""
         items = self.catalogue.items
         wanted = [name for name in _FACTS if name in items.columns]
         found = items.select(wanted)[rows.tolist()].to_dicts() if wanted else [{}] * len(rows)

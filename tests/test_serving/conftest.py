@@ -9,15 +9,26 @@ import subprocess
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("sqlalchemy", reason="the server needs instructrec[serve]")
 pytest.importorskip("alembic", reason="the server needs instructrec[serve]")
 pytest.importorskip("fastapi", reason="the server needs instructrec[serve]")
+pytest.importorskip("httpx", reason="asks the server by httpx")
 
+from fastapi.testclient import TestClient
+
+from instructrec.recommender import Recommender
+from instructrec.serving.app import create_app
+from instructrec.serving.service import Service
+from instructrec.serving.settings import ServeConfig
 from instructrec.serving.store import Store
+
+from .small_run import make_small_run
 
 
 def free_port() -> int:
@@ -97,3 +108,38 @@ def open_store(database: str) -> Iterator[Callable[[], Store]]:
 @pytest.fixture
 def store(open_store: Callable[[], Store]) -> Store:
     return open_store()
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run; read it, never write into it."""
+    return make_small_run(tmp_path_factory.mktemp("served") / "run")
+
+
+@pytest.fixture(scope="session")
+def recommender(run: Path) -> Recommender:
+    return Recommender.load(run)
+
+
+@pytest.fixture
+def serve(
+    run: Path, recommender: Recommender, tmp_path: Path
+) -> Iterator[Callable[..., TestClient]]:
+    """Starts a server over the small run and a store of its own; settings may be given."""
+    with ExitStack() as stack:
+
+        def start(**settings: Any) -> TestClient:
+            config = ServeConfig(**{"deadline_ms": 60_000, **settings})
+            store = Store(f"sqlite:///{tmp_path / 'store.sqlite'}")
+            service = Service(run, recommender, store, config)
+            client = TestClient(
+                create_app(service), base_url="http://localhost", raise_server_exceptions=False
+            )
+            return stack.enter_context(client)
+
+        yield start
+
+
+@pytest.fixture
+def client(serve: Callable[..., TestClient]) -> TestClient:
+    return serve()
