@@ -14,6 +14,8 @@ from instructrec.data.dataset import Dataset
 from instructrec.data.splits import Protocol
 from instructrec.folders import write_json
 from instructrec.instructions.schema import Scenario
+from instructrec.instructions.teachers.named import teacher_parameters
+from instructrec.instructions.teachers.options import TeacherOptions
 from instructrec.protocols import SILENT, Progress, Scorer
 from instructrec.retrieval import load_retrievers
 from instructrec.retrieval.settings import SequentialConfig, TowerConfig
@@ -51,6 +53,8 @@ class RunConfig(BaseModel):
     """How targets are set apart."""
     teacher: str = "rules"
     """Who writes preferences and intentions."""
+    teacher_options: TeacherOptions = TeacherOptions()
+    """How a teacher that is a language model or a file is reached, and what it may cost."""
     annotations: Path | None = None
     """A file of texts somebody already has, instead of a teacher's."""
     backbone: str = "tiny-causal"
@@ -225,6 +229,10 @@ def stages_of(
         "max_history": config.max_history,
         "teacher": config.teacher,
     }
+    if not config.annotations:
+        parameters = teacher_parameters(config.teacher, config.teacher_options)
+        if parameters:
+            corpus_settings["teacher_parameters"] = parameters
     corpus = Stage(
         "corpus",
         corpus_settings,
@@ -260,6 +268,7 @@ def _corpus(
 ) -> None:
     from instructrec.instructions.builder import CorpusConfig, build_corpus
     from instructrec.instructions.given import read_annotations
+    from instructrec.instructions.planning import asking_knowingly
     from instructrec.instructions.teachers.named import teacher_named
 
     settings = CorpusConfig(
@@ -269,16 +278,21 @@ def _corpus(
         max_history=config.max_history,
     )
     given = config.annotations
-    build_corpus(
-        Dataset(target.parent / "dataset"),
-        None if given else teacher_named(config.teacher),
-        target,
-        settings,
-        annotations=read_annotations(given) if given else None,
-        replace=True,
-        executor=executor,
-        progress=progress,
-    )
+    dataset = Dataset(target.parent / "dataset")
+    teacher = None
+    if given is None:
+        teacher = teacher_named(config.teacher, config.teacher_options, progress)
+    with asking_knowingly(dataset, teacher, settings, progress):
+        build_corpus(
+            dataset,
+            teacher,
+            target,
+            settings,
+            annotations=read_annotations(given) if given else None,
+            replace=True,
+            executor=executor,
+            progress=progress,
+        )
 
 
 def _tune(config: RunConfig, target: Path, *, progress: Progress) -> None:

@@ -12,6 +12,14 @@ from instructrec.cli.durations import parse_seconds
 from instructrec.cli.executors import AddressFlag, ExecutorFlag, WorkersFlag
 from instructrec.cli.progress import make_progress
 from instructrec.cli.settings import from_file, settled, settled_with
+from instructrec.cli.teacher_flags import (
+    TEACHER_HELP,
+    AnswersColumnsFlag,
+    BaseUrlFlag,
+    CacheFlag,
+    ConcurrencyFlag,
+    LanguageFlag,
+)
 
 if TYPE_CHECKING:
     from instructrec.stages import RunConfig
@@ -46,9 +54,20 @@ def build(
         str | None,
         typer.Option(help="How targets are set apart: leave-one-out (default), items or time."),
     ] = None,
-    teacher: Annotated[
-        str | None, typer.Option(help="Who writes preferences and intentions: rules (default).")
+    teacher: Annotated[str | None, typer.Option(help=TEACHER_HELP)] = None,
+    base_url: BaseUrlFlag = None,
+    concurrency: ConcurrencyFlag = None,
+    teacher_budget: Annotated[
+        str | None,
+        typer.Option(
+            help="What a teacher that is a language model may cost in this run: 5usd, 2M "
+            "(tokens); its other settings are teacher_options of --config.",
+            metavar="AMOUNT",
+        ),
     ] = None,
+    language: LanguageFlag = None,
+    cache: CacheFlag = None,
+    answers_columns: AnswersColumnsFlag = None,
     annotations: Annotated[
         File, typer.Option(help="Texts you already have, instead of a teacher's.", metavar="FILE")
     ] = None,
@@ -127,7 +146,15 @@ def build(
     from instructrec.stages import imported, stages_of
 
     where = executor_named(executor, workers, address)
-    settings = _settings(config, {k: v for k, v in flags.items() if v is not None})
+    options = {
+        "base_url": base_url,
+        "concurrency": concurrency,
+        "budget": teacher_budget,
+        "language": language,
+        "cache": cache,
+        "answers_columns": answers_columns,
+    }
+    settings = _settings(config, _given(flags), _given(options))
     source = settled(
         ImportConfig,
         out=out / "dataset",
@@ -157,8 +184,13 @@ def build(
     emit(told, Group(result_view(out), next_view(out, ask)), as_json=json)
 
 
-def _settings(file: Path | None, flags: dict[str, Any]) -> RunConfig:
+def _given(flags: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in flags.items() if value is not None}
+
+
+def _settings(file: Path | None, flags: dict[str, Any], options: dict[str, Any]) -> RunConfig:
     from instructrec.data.splits import Protocol
+    from instructrec.instructions.teachers.options import TeacherOptions
     from instructrec.retrieval.settings import SequentialConfig, TowerConfig
     from instructrec.stages import RunConfig
     from instructrec.tuning.config import TuneConfig
@@ -168,7 +200,8 @@ def _settings(file: Path | None, flags: dict[str, Any]) -> RunConfig:
     Protocol.parse(known.get("protocol", Protocol.LEAVE_ONE_OUT))
     if known.get("budget") is None and known.get("steps") is None:
         flags = {**flags, "budget": BUDGET}
-    settings = settled_with(RunConfig, file, flags)
+    found = settled_with(TeacherOptions, file, options, within="teacher_options")
+    settings = settled_with(RunConfig, file, {**flags, "teacher_options": found})
     tuning = settings.tune_settings()
     rest = {name: value for name, value in tuning.items() if name not in settings.tuning}
     settled_with(TuneConfig, file, rest, within="tuning")

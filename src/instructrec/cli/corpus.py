@@ -11,6 +11,26 @@ from instructrec.cli.app import JsonFlag, emit, new_app
 from instructrec.cli.audit import audit, judge
 from instructrec.cli.executors import AddressFlag, ExecutorFlag, WorkersFlag
 from instructrec.cli.progress import make_progress
+from instructrec.cli.teacher_flags import (
+    TEACHER_HELP,
+    AnswersColumnsFlag,
+    BaseUrlFlag,
+    BudgetFlag,
+    CacheFlag,
+    ConcurrencyFlag,
+    DryRunFlag,
+    LanguageFlag,
+    MaxWordsFlag,
+    ParameterFlag,
+    PricesFlag,
+    PromptsFlag,
+    RateFlag,
+    TemperatureFlag,
+    TimeoutFlag,
+    plan_view,
+    teacher_options,
+)
+from instructrec.cli.variety import variety
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -18,15 +38,14 @@ if TYPE_CHECKING:
 app = new_app("Turn a dataset into instructions, describe a corpus, and check it.")
 app.command()(audit)
 app.command()(judge)
+app.command()(variety)
 
 
 @app.command()
 def build(
     dataset: Annotated[Path, typer.Argument(help="A dataset folder.", metavar="DATASET")],
     out: Annotated[Path, typer.Option(help="The corpus folder to make.")],
-    teacher: Annotated[
-        str, typer.Option(help="Who writes preferences and intentions: rules (offline).")
-    ] = "rules",
+    teacher: Annotated[str, typer.Option(help=TEACHER_HELP)] = "rules",
     annotations: Annotated[
         Path | None,
         typer.Option(
@@ -48,6 +67,20 @@ def build(
     executor: ExecutorFlag = None,
     workers: WorkersFlag = None,
     address: AddressFlag = None,
+    base_url: BaseUrlFlag = None,
+    concurrency: ConcurrencyFlag = None,
+    requests_per_minute: RateFlag = None,
+    timeout: TimeoutFlag = None,
+    budget: BudgetFlag = None,
+    prices: PricesFlag = None,
+    language: LanguageFlag = None,
+    prompts: PromptsFlag = None,
+    max_words: MaxWordsFlag = None,
+    temperature: TemperatureFlag = None,
+    parameter: ParameterFlag = None,
+    cache: CacheFlag = None,
+    answers_columns: AnswersColumnsFlag = None,
+    dry_run: DryRunFlag = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace a corpus at OUT.")] = False,
     json: JsonFlag = False,
 ) -> None:
@@ -60,25 +93,49 @@ def build(
     from instructrec.instructions.builder import CorpusConfig, build_corpus
     from instructrec.instructions.executors import executor_named
     from instructrec.instructions.given import read_annotations
+    from instructrec.instructions.planning import asking_knowingly, plan_corpus
     from instructrec.instructions.schema import Scenario
     from instructrec.instructions.teachers.named import teacher_named
 
+    options = teacher_options(
+        parameter,
+        base_url=base_url,
+        concurrency=concurrency,
+        requests_per_minute=requests_per_minute,
+        timeout=timeout,
+        budget=budget,
+        prices=prices,
+        language=language,
+        prompts=prompts,
+        max_words=max_words,
+        temperature=temperature,
+        cache=cache,
+        answers_columns=answers_columns,
+    )
+    progress = make_progress()
     config = CorpusConfig(
         protocol=Protocol.parse(protocol),
         seed=seed,
         max_history=max_history,
         scenarios=tuple(str(Scenario.parse(text)) for text in scenario) if scenario else None,
     )
-    made = build_corpus(
-        Dataset(dataset),
-        None if annotations else teacher_named(teacher),
-        out,
-        config,
-        annotations=read_annotations(annotations) if annotations else None,
-        replace=replace,
-        executor=executor_named(executor, workers, address),
-        progress=make_progress(),
-    )
+    writer = None if annotations else teacher_named(teacher, options, progress)
+    source = Dataset(dataset)
+    if dry_run:
+        plan = plan_corpus(source, writer, config, progress)
+        emit(plan.told(), plan_view(plan), as_json=json)
+        return
+    with asking_knowingly(source, writer, config, progress):
+        made = build_corpus(
+            source,
+            writer,
+            out,
+            config,
+            annotations=read_annotations(annotations) if annotations else None,
+            replace=replace,
+            executor=executor_named(executor, workers, address),
+            progress=progress,
+        )
     rows = made.manifest["rows"]
     told = ", ".join(f"{rows[split]:,} {split} rows" for split in ("train", "validation", "test"))
     emit(

@@ -91,7 +91,7 @@ def answered(
     """
     columns: dict[str, list[str | None]] = {name: [] for name in WRITTEN_SCHEMA}
     asked = leaked = silent = 0
-    for batch in progress.track(_batches(asks), f"annotating with {teacher.name}"):
+    for batch in progress.track(batches(asks), f"annotating with {teacher.name}"):
         for ask, written in zip(batch, teacher.write(batch), strict=True):
             asked += 1
             if not written.text.strip():
@@ -109,7 +109,8 @@ def _row(ask: Ask, written: Written) -> tuple[str | None, ...]:
     return (ask.user_id, ask.item_id, ask.kind, ask.view, ask.split, text, written.by)
 
 
-def _batches(asks: Iterable[Sequence[Ask]]) -> Iterator[list[Ask]]:
+def batches(asks: Iterable[Sequence[Ask]]) -> Iterator[list[Ask]]:
+    """Asks by about `BATCH`, what belongs together in one."""
     batch: list[Ask] = []
     for group in asks:
         batch += group

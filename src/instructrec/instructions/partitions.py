@@ -21,7 +21,7 @@ from instructrec.instructions.annotate import Annotated, answered, asks_of_items
 from instructrec.instructions.annotations import WRITTEN_SCHEMA, Annotations
 from instructrec.instructions.corpus import ANNOTATIONS, CORPUS_SCHEMA, SPLITS, shard
 from instructrec.instructions.rows import CorpusConfig, RowMaker
-from instructrec.instructions.teachers.base import Teacher
+from instructrec.instructions.teachers.base import Ask, Teacher
 from instructrec.instructions.teachers.named import teacher_named
 from instructrec.instructions.templating import TemplateBank
 
@@ -159,14 +159,19 @@ def make_partition(task: Task) -> Counts:
 def ask_for_texts(task: Task, teacher: Teacher) -> Counts:
     """Let a teacher write the texts of a partition of users or items."""
     dataset = _opened(task.dataset, task.digest)
-    config, part = task.config, task.partition
+    asks = asks_of_partition(dataset, task.partition, task.config, teacher)
+    return keep_texts(task, answered(asks, teacher))
+
+
+def asks_of_partition(
+    dataset: Dataset, part: Partition, config: CorpusConfig, teacher: Teacher
+) -> Iterator[list[Ask]]:
+    """What a teacher is asked of a partition of users or items; see `annotate.answered`."""
     if part.table == "items":
         rows = range(part.start, part.start + part.count)
-        asks = asks_of_items(dataset, rows, teacher, config.seed)
-    else:
-        users = dataset.part(users=part.span)
-        asks = asks_of_users(users, config.protocol, config.max_history, config.seed)
-    return keep_texts(task, answered(asks, teacher))
+        return asks_of_items(dataset, rows, teacher, config.seed)
+    users = dataset.part(users=part.span)
+    return asks_of_users(users, config.protocol, config.max_history, config.seed)
 
 
 def texts_of(part: Partition, given: pl.DataFrame) -> Annotated:

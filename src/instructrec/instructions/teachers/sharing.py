@@ -119,9 +119,9 @@ def _read_table(path: Path) -> Iterator[Any]:
 
 def _checked(row: Any, path: Path, number: int) -> Mapping[str, Any]:
     """A row whose key is the hash of what it says it answers."""
-    kinds = (*(str,) * 6, int, int, (int, float))
-    values = [row.get(name) for name in COLUMNS] if isinstance(row, dict) else []
-    whole = bool(values) and all(map(isinstance, values, kinds))
+    whole = isinstance(row, dict) and all(
+        isinstance(row.get(name), int | float if name in COLUMNS[6:] else str) for name in COLUMNS
+    )
     if whole:
         parts = [row["model"], row["version"], row["parameters"], row["prompt"]]
         whole = hashlib.sha256(compact_json(parts).encode()).hexdigest() == row["key"]
