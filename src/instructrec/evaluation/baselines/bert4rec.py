@@ -107,7 +107,7 @@ class BERT4Rec(HistoryRival):
     Representations from Transformer".
     """
 
-    name: ClassVar[str] = "bert4rec"
+    name: str = "bert4rec"
     config_type: ClassVar[type[RivalConfig]] = BERT4RecConfig
 
     @classmethod

@@ -64,7 +64,7 @@ class DSSM(Learned):
     Modeling", eq. 3.
     """
 
-    name: ClassVar[str] = "dssm"
+    name: str = "dssm"
     reads: ClassVar[frozenset[Input]] = frozenset({"words"})
     config_type: ClassVar[type[RivalConfig]] = DSSMConfig
 

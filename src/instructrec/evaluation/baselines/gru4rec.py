@@ -40,7 +40,7 @@ class GRU4Rec(HistoryRival):
     Recurrent Neural Networks"; cross-entropy as in Hidasi, Karatzoglou 2018.
     """
 
-    name: ClassVar[str] = "gru4rec"
+    name: str = "gru4rec"
     config_type: ClassVar[type[RivalConfig]] = GRU4RecConfig
 
     @classmethod

@@ -149,7 +149,7 @@ class Learned(ABC):
         about: What ``rival.json`` holds.
     """
 
-    name: ClassVar[str]
+    name: str
     reads: ClassVar[frozenset[Input]]
     config_type: ClassVar[type[RivalConfig]]
 

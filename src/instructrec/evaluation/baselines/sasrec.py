@@ -46,7 +46,7 @@ class SASRec(HistoryRival):
     Klenitskiy, Vasilev 2023, "Turning Dross Into Gold Loss".
     """
 
-    name: ClassVar[str] = "sasrec"
+    name: str = "sasrec"
     config_type: ClassVar[type[RivalConfig]] = SASRecConfig
 
     @classmethod

@@ -88,7 +88,7 @@ class TEM(Learned):
     Search".
     """
 
-    name: ClassVar[str] = "tem"
+    name: str = "tem"
     reads: ClassVar[frozenset[Input]] = frozenset({"history", "words"})
     config_type: ClassVar[type[RivalConfig]] = TEMConfig
 

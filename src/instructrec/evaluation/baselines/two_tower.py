@@ -61,7 +61,7 @@ class TwoTower(HistoryRival):
     for YouTube Recommendations", §3.
     """
 
-    name: ClassVar[str] = "two-tower"
+    name: str = "two-tower"
     config_type: ClassVar[type[RivalConfig]] = TwoTowerConfig
 
     @classmethod
