@@ -48,6 +48,7 @@ CORPUS_SCHEMA = pl.Schema(
         "preference": pl.String(),
         "intention": pl.String(),
         "intention_kind": pl.String(),
+        "style": pl.String(),
         "context_time": pl.String(),
         "context_place": pl.String(),
         "context_device": pl.String(),
@@ -69,7 +70,8 @@ CORPUS_SCHEMA = pl.Schema(
 
 ``row`` is unique within a split, and the same however the corpus was cut into shards.
 ``instruction`` and ``response`` are the rendering of epoch 0; ``template`` is its template;
-``item`` is the target's title and ``answer`` what a judging task calls for.
+``item`` is the target's title and ``answer`` what a judging task calls for. ``style`` says what
+was done to the wish (see `instructrec.instructions.diversify`); ``""`` where there is none.
 """
 
 

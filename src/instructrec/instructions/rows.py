@@ -16,8 +16,10 @@ from instructrec.data.catalogue import Catalogue
 from instructrec.data.dataset import Dataset
 from instructrec.data.splits import Protocol
 from instructrec.hashing import stable_hash
+from instructrec.instructions.annotate import item_facts
 from instructrec.instructions.annotations import PREFERENCE_VIEWS, Annotations, names_title
 from instructrec.instructions.corpus import make_example
+from instructrec.instructions.diversify import DiversityRates, Varied, diversify
 from instructrec.instructions.requests import (
     MAX_HISTORY,
     preference_text,
@@ -25,6 +27,7 @@ from instructrec.instructions.requests import (
     user_profiles,
 )
 from instructrec.instructions.schema import Scenario
+from instructrec.instructions.teachers.base import ItemFacts
 from instructrec.instructions.templating import TemplateBank
 from instructrec.negatives import sample_negatives
 from instructrec.protocols import Rows
@@ -65,6 +68,8 @@ class CorpusConfig(BaseModel):
     )
     """The share of users that get a row of each kind: by task form where the strategy is direct,
     else by strategy. The paper leaves the amounts open."""
+    diversity: DiversityRates = DiversityRates()
+    """How often the wishes of training rows are varied in which way."""
 
 
 @dataclass(frozen=True)
@@ -197,6 +202,11 @@ class RowMaker:
         """What is known of users beside their history."""
         return user_profiles(self.dataset)
 
+    @cached_property
+    def facts(self) -> dict[int, ItemFacts]:
+        """What is known of the items that the part's users had, by catalogue row."""
+        return item_facts(self.dataset, np.unique(self.dataset.sequences.rows))
+
     def rows(self, split: str) -> Iterator[dict[str, Any]]:
         """The rows of a split; validation and test hold the evaluated form only (T3, direct)."""
         rates = [self.config.rates.get(form.kind, 0.0) for form in self.forms]
@@ -292,7 +302,7 @@ class RowMaker:
         form = self.forms[number]
         ids, titles = self.catalogue.item_ids, self.catalogue.titles
         history = want.history if form.needs_history else []
-        kind = form.needs_intention
+        wish = self._wish(want, number, draw)
         values = {
             "row": self.numbers[want.key] * ROOM + number,
             "scenario": form.scenario,
@@ -303,8 +313,9 @@ class RowMaker:
             "history_ids": [ids[row] for row in history],
             "profile": self.profiles.get(want.user_id or "", "") if history else "",
             "preference": _drawn(want.preferences, draw) if form.needs_preference else "",
-            "intention": _drawn(want.intentions[kind], draw) if kind != "I0" else "",
-            "intention_kind": kind,
+            "intention": wish.text,
+            "intention_kind": wish.kind,
+            "style": wish.how,
             "context_time": "",
             "context_place": "",
             "context_device": "",
@@ -322,6 +333,27 @@ class RowMaker:
         values["instruction"] = example.rendered.text
         values["response"] = example.response
         return values
+
+    def _wish(self, want: _Want, number: int, draw: _Draw) -> Varied:
+        """A text the row is asked by or answers; varied where a training row is asked by it.
+
+        What people typed themselves is left as it is.
+        """
+        form = self.forms[number]
+        kind = form.needs_intention
+        if kind == "I0":
+            return Varied("", kind, "")
+        text = _drawn(want.intentions[kind], draw)
+        if want.split != "train" or form.strategy != "direct" or want.user_id is None:
+            return Varied(text, kind)
+        return diversify(
+            text,
+            kind,
+            self.facts[want.target],
+            [self.facts[row] for row in want.history],
+            seed=stable_hash(self.config.seed, want.key, number),
+            rates=self.config.diversity,
+        )
 
     def _listed(self, want: _Want, form: Form, draw: _Draw) -> dict[str, Any]:
         """Candidates, their order drawn by the row's key, and the answer a judge must give."""
