@@ -124,26 +124,33 @@ class AnswerCache:
                 found |= {key: Answer(text, asks, says) for key, text, asks, says in rows}
         return found
 
-    def put(self, asked: Asked, answer: Answer) -> Answer:
-        """Keep an answer.
+    def put(self, answered: Sequence[tuple[Asked, Answer]]) -> list[Answer]:
+        """Keep answers, all at once.
 
         Returns:
-            The answer that is kept: another process's, where that came first.
+            The answers that are kept, in order: another process's, where that came first.
         """
-        row = (
-            asked.key,
-            asked.model,
-            asked.version,
-            compact_json(dict(asked.parameters)),
-            asked.prompt_json,
-            answer.text,
-            answer.prompt_tokens,
-            answer.completion_tokens,
-            time.time(),
-        )
+        now = time.time()
+        rows = [
+            (
+                asked.key,
+                asked.model,
+                asked.version,
+                compact_json(dict(asked.parameters)),
+                asked.prompt_json,
+                answer.text,
+                answer.prompt_tokens,
+                answer.completion_tokens,
+                now,
+            )
+            for asked, answer in answered
+        ]
         with self._writing():
-            kept = self._insert([row])
-        return answer if kept else self.get([asked])[asked.key]
+            new = self._insert(rows)
+        if new == len(rows):
+            return [answer for _, answer in answered]
+        kept = self.get([asked for asked, _ in answered])
+        return [kept[asked.key] for asked, _ in answered]
 
     def add(self, rows: Iterable[Mapping[str, Any]]) -> int:
         """Take answers over that another cache exported; those that are here stay.
@@ -161,24 +168,27 @@ class AnswerCache:
             for row in self._db.execute(f"SELECT {names} FROM answers ORDER BY key"):
                 yield dict(zip(COLUMNS, row, strict=True))
 
-    def fail(self, asked: Asked, faults: Sequence[str], answers: Sequence[str]) -> None:
-        """Record that no answer to a request could be used.
+    def fail(self, failed: Sequence[tuple[Asked, Sequence[str], Sequence[str]]]) -> None:
+        """Record that no answer to some requests could be used.
 
         Args:
-            asked: The first request.
-            faults: What was wrong in the end.
-            answers: Keys of all the answers that were tried.
+            failed: The first request, what was wrong in the end, and the keys of all the answers
+                that were tried, each.
         """
-        row = (
-            asked.key,
-            asked.model,
-            asked.version,
-            compact_json(list(faults)),
-            compact_json(list(answers)),
-            time.time(),
-        )
+        now = time.time()
+        rows = [
+            (
+                asked.key,
+                asked.model,
+                asked.version,
+                compact_json(list(faults)),
+                compact_json(list(tried)),
+                now,
+            )
+            for asked, faults, tried in failed
+        ]
         with self._writing():
-            self._db.execute("INSERT OR IGNORE INTO failures VALUES (?, ?, ?, ?, ?, ?)", row)
+            self._db.executemany("INSERT OR IGNORE INTO failures VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     def failures(self) -> Iterator[tuple[str, str, list[str]]]:
         """Model, prompt version and faults of each request whose answers could not be used."""

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from instructrec.errors import ModelError
 from instructrec.instructions.teachers.base import (
@@ -29,6 +29,15 @@ REFUSED = "refused"
 """The fault of a request that got no answer at all."""
 _TOLD_EVERY = 15.0
 """Seconds between two lines of progress."""
+
+
+@runtime_checkable
+class InBatches(Protocol):
+    """Completions that can hand out answers several at a time, so that one write keeps them."""
+
+    def complete_in_batches(self, prompts: Sequence[Prompt]) -> Iterator[list[tuple[int, Answer]]]:
+        """As `Completions.complete`, with all that came in since the last time."""
+        ...
 
 
 @dataclass
@@ -111,8 +120,8 @@ class LanguageModelTeacher:
         for _ in range(1 + ASKED_AGAIN):
             waiting = self._asked(waiting)
         texts: dict[int, str] = {}
+        self._record(chains)
         for chain in chains:
-            self._record(chain)
             places = zip(chain.job.places, chain.texts, strict=True)
             texts |= {place: text for place, text in places if text is not None}
         left = [place for place in range(len(asks)) if place not in texts]
@@ -167,7 +176,7 @@ class LanguageModelTeacher:
         kept = bool(known)
         for one, answer in self._sent(list(missing.values())):
             kept = kept or not answer.error
-            known[one.key] = answer if answer.error else self.cache.put(one, answer)
+            known[one.key] = answer
         if missing and not kept and not self.budget.answers:
             error = next(iter(known.values())).error
             raise ModelError(
@@ -182,19 +191,38 @@ class LanguageModelTeacher:
             if not room:
                 raise self.budget.spent_error(self.cache.path)
             now, asked = asked[:room], asked[room:]
-            arriving = self.completions.complete([one.prompt for one in now])
             title = f"asking {self.name}"
-            for number, answer in self.progress.track(arriving, title, total=len(now)):
-                if not answer.error:
-                    self.budget.add(answer.prompt_tokens, answer.completion_tokens)
-                yield now[number], answer
+            for pair in self.progress.track(self._kept(now), title, total=len(now)):
+                yield pair
                 self._meter.tell()
 
-    def _record(self, chain: _Chain) -> None:
-        faults = [fault for fault in chain.faults if fault]
-        if faults:
-            self.failed.update(faults)
-            self.cache.fail(self.asked(self.book.prompt(chain.job)), faults, chain.keys)
+    def _kept(self, asked: list[Asked]) -> Iterator[tuple[Asked, Answer]]:
+        """Answers as they come, each in the cache before it is handed on."""
+        for batch in in_batches(self.completions, [one.prompt for one in asked]):
+            answered = [(asked[at], answer) for at, answer in batch if not answer.error]
+            for _, answer in answered:
+                self.budget.add(answer.prompt_tokens, answer.completion_tokens)
+            kept = self.cache.put(answered)
+            yield from zip((one for one, _ in answered), kept, strict=True)
+            yield from ((asked[at], answer) for at, answer in batch if answer.error)
+
+    def _record(self, chains: Sequence[_Chain]) -> None:
+        failed = []
+        for chain in chains:
+            if faults := [fault for fault in chain.faults if fault]:
+                self.failed.update(faults)
+                failed.append((self.asked(self.book.prompt(chain.job)), faults, chain.keys))
+        if failed:
+            self.cache.fail(failed)
+
+
+def in_batches(
+    completions: Completions, prompts: Sequence[Prompt]
+) -> Iterator[list[tuple[int, Answer]]]:
+    """Answers as they come: all there are at a time, where they come faster than they are kept."""
+    if isinstance(completions, InBatches):
+        return completions.complete_in_batches(prompts)
+    return ([one] for one in completions.complete(prompts))
 
 
 class _Meter:
@@ -204,17 +232,18 @@ class _Meter:
         self._teacher = teacher
         self._start = self._told = time.monotonic()
         self._began = False
+        self._every = _TOLD_EVERY
 
     def tell(self) -> None:
         """Say it, if the last time is long enough ago."""
         now = time.monotonic()
         if not self._began:
             self._began, self._start, self._told = True, now, now
-        if now - self._told < _TOLD_EVERY:
+        if now - self._told < self._every:
             return
         self._told = now
         budget, expected = self._teacher.budget, self._teacher.expected
-        rate = budget.answers / (now - self._start)
+        rate = budget.answers / max(now - self._start, 1e-3)
         of = f" of about {expected:,}" if expected else ""
         line = f"{budget.answers:,}{of} answers, {rate:.1f}/s, {budget.told()}"
         if expected and rate:

@@ -105,16 +105,28 @@ class OpenAICompletions:
             ModelError: The server cannot be used; whatever it answered was handed out before.
             UsageError: See `check`.
         """
+        for batch in self.complete_in_batches(prompts):
+            yield from batch
+
+    def complete_in_batches(self, prompts: Sequence[Prompt]) -> Iterator[list[tuple[int, Answer]]]:
+        """As `complete`, with all that came in since the last time at once."""
         self.check()
         arrivals: queue.SimpleQueue[Any] = queue.SimpleQueue()
         batch = _Batch(self, prompts, arrivals)
         thread = threading.Thread(target=batch.run, daemon=True)
         thread.start()
         try:
-            while (arrival := arrivals.get()) is not None:
-                if isinstance(arrival, BaseException):
-                    raise arrival
-                yield arrival
+            last = False
+            while not last:
+                came = [arrivals.get()]
+                while not arrivals.empty():
+                    came.append(arrivals.get())
+                end = came.pop() if not isinstance(came[-1], tuple) else ()
+                if came:
+                    yield came
+                if isinstance(end, BaseException):
+                    raise end
+                last = end is None
         finally:
             batch.cancel()
             thread.join()
