@@ -24,7 +24,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@touch $@
 
 $(VENV)/.installed-rivals: $(VENV)/.installed-dev
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[rivals]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[rivals,ray]"
 	@touch $@
 
 demo: $(VENV)/.installed
@@ -43,7 +43,7 @@ test: lint
 bench: demo $(VENV)/.installed-rivals
 	$(BIN)/python benchmarks/demo_claims.py $(RUN)
 	$(BIN)/python benchmarks/import_speed.py
-	$(BIN)/python benchmarks/corpus_speed.py
+	$(BIN)/python benchmarks/corpus_speed.py --users 10000 --items 5000 --events 100000
 	$(BIN)/python benchmarks/tuning_speed.py
 	$(BIN)/python benchmarks/ranking.py
 	$(BIN)/python benchmarks/matching.py --data $(RUN)/dataset --backbone $(RUN)/model

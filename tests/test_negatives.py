@@ -29,6 +29,21 @@ def rows(*numbers: int) -> np.ndarray:
     return np.array(numbers, dtype=np.int64)
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_rows_barred_for_all_count_as_seen_by_each(data: st.DataObject) -> None:
+    items = data.draw(st.integers(2, 120))
+    row = st.integers(0, items - 1)
+    seen = data.draw(st.lists(st.lists(row, max_size=20).map(lambda r: rows(*r)), min_size=1))
+    barred = rows(*data.draw(st.lists(row, max_size=60, unique=True)))
+    targets = np.array([data.draw(row) for _ in seen], dtype=np.int64)
+    keys = [f"u{number}" for number in range(len(seen))]
+    told = [np.concatenate([own, barred]) for own in seen]
+    expected = sample_negatives(shop(items), targets, told, keys, n=5)
+    found = sample_negatives(shop(items), targets, seen, keys, n=5, barred=barred)
+    assert found.tolist() == expected.tolist()
+
+
 @settings(max_examples=80, deadline=None)
 @given(st.data())
 def test_negatives_are_distinct_new_and_never_the_target(data: st.DataObject) -> None:

@@ -65,6 +65,21 @@ def test_an_epoch_holds_every_row_once_in_another_order_and_wording_each_time(
     assert sorted(map(tuple, texts[0])) != sorted(map(tuple, texts[1]))
 
 
+def test_several_shards_are_read_as_one(
+    small_blocks: Corpus, backbone: Backbone, tmp_path: Path
+) -> None:
+    folder = tmp_path / "shards"
+    (folder / "train").mkdir(parents=True)
+    (folder / "manifest.json").write_bytes((small_blocks.folder / "manifest.json").read_bytes())
+    rows = small_blocks.rows("train")
+    for number, part in enumerate(rows.iter_slices(120)):
+        part.write_parquet(folder / "train" / f"{number:05}.parquet", row_group_size=40)
+    one, many = (Stream(corpus, backbone, quick()) for corpus in (small_blocks, Corpus(folder)))
+    assert len(many.corpus.shards("train")) > 2
+    assert epoch_of(one, 0) == epoch_of(many, 0)
+    assert epoch_of(one, 1) == epoch_of(many, 1)
+
+
 def test_the_same_seed_gives_the_same_order_and_another_seed_another(
     small_blocks: Corpus, backbone: Backbone
 ) -> None:
