@@ -56,7 +56,7 @@ def search(
         start = time.perf_counter()
         folder = state / f"trial-{number}"
         found = kind.fit(sample, own, Effort(folder, progress=progress))
-        reached = max(entry[METRIC] for entry in found.about["validations"])
+        reached = max((entry[METRIC] for entry in found.about["validations"]), default=0.0)
         seconds = round(time.perf_counter() - start, 1)
         tried.append({"settings": changed, METRIC: reached, "seconds": seconds})
         write_json(state / TRIALS, tried)
