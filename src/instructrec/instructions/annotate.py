@@ -18,10 +18,10 @@ from instructrec.instructions.annotations import (
     SPECIFIC_VIEW,
     VAGUE_VIEWS,
     WRITTEN_SCHEMA,
-    names_title,
 )
 from instructrec.instructions.requests import MAX_HISTORY
 from instructrec.instructions.teachers.base import Ask, ItemFacts, Teacher, Written
+from instructrec.instructions.titles import copied
 from instructrec.protocols import SILENT, Progress, Rows
 
 BATCH = 4096
@@ -58,8 +58,8 @@ def annotate(
 
     Preferences come from what lies before a target only: those of training targets know less than
     those of validation, which serve test as well, so that none knows a held-out item. Intentions
-    come from the target's own review, I2 from its categories. An answer that contains the title
-    of the item it is about is dropped and counted.
+    come from the target's own review, I2 from its categories. An answer that gives the title of
+    the item it is about away, or nearly, is dropped and counted.
 
     Args:
         dataset: With reviews for I1, with categories for I2.
@@ -72,7 +72,7 @@ def annotate(
     Source: paper §3.2; docs/paper.md §2 for the views of preferences and intentions.
     """
     everything = chain(
-        asks_of_users(dataset, protocol, max_history, seed),
+        asks_of_users(dataset, protocol, max_history, teacher, seed),
         asks_of_items(dataset, range(len(dataset.catalogue)), teacher, seed),
     )
     return answered(everything, teacher, progress)
@@ -96,7 +96,7 @@ def answered(
             asked += 1
             if not written.text.strip():
                 silent += 1
-            elif ask.item is not None and names_title(written.text, ask.item.title):
+            elif ask.item is not None and copied(written.text, ask.item.title):
                 leaked += 1
             else:
                 for name, value in zip(columns, _row(ask, written), strict=True):
@@ -122,9 +122,13 @@ def batches(asks: Iterable[Sequence[Ask]]) -> Iterator[list[Ask]]:
 
 
 def asks_of_users(
-    dataset: Dataset, protocol: Protocol | str, max_history: int, seed: int
+    dataset: Dataset, protocol: Protocol | str, max_history: int, teacher: Teacher, seed: int
 ) -> Iterator[list[Ask]]:
-    """What is asked of a dataset's users: three views a preference, two a review of a target."""
+    """What is asked of a dataset's users: three views a preference, two a review of a target.
+
+    A teacher that has texts already (``has_texts``) is asked where there is no review as well.
+    """
+    has_texts = getattr(teacher, "has_texts", False)
     split = dataset.split(protocol)
     events = _Events(dataset)
     facts = item_facts(dataset, np.unique(dataset.sequences.rows))
@@ -132,20 +136,24 @@ def asks_of_users(
         targets = split.targets(name)
         if name != "test":
             yield from _preference_asks(targets, name, facts, events, max_history, seed)
-        if events.reviews is not None:
-            yield from _intention_asks(targets, name, facts, events, dataset, seed)
+        if events.reviews is not None or has_texts:
+            for group in _intention_asks(targets, name, facts, events, dataset, seed):
+                if has_texts or group[0].review:
+                    yield group
 
 
 def asks_of_items(
     dataset: Dataset, rows: Sequence[int], teacher: Teacher, seed: int
 ) -> Iterator[list[Ask]]:
     """What is asked of items alone: labels of those that have any, and a query where the teacher
-    writes queries.
+    writes queries; both of all items of a teacher that has texts already (``has_texts``).
     """
     ids = dataset.catalogue.item_ids
     writes_queries = getattr(teacher, "writes_queries", False)
+    has_texts = getattr(teacher, "has_texts", False)
     for row, item in item_facts(dataset, np.array(rows, dtype=np.int64)).items():
-        views = [SPECIFIC_VIEW] * bool(item.categories) + [QUERY_VIEW] * writes_queries
+        views = [SPECIFIC_VIEW] * (bool(item.categories) or has_texts)
+        views += [QUERY_VIEW] * writes_queries
         if views:
             yield [
                 Ask(
@@ -195,8 +203,6 @@ def _intention_asks(
         targets.user_ids, targets.rows.tolist(), targets.positions.tolist(), strict=True
     ):
         review = events.review(user_id, position)
-        if not review:
-            continue
         item = replace(facts[row], review=review)
         group = []
         for view in VAGUE_VIEWS:

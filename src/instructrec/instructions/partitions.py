@@ -171,7 +171,7 @@ def asks_of_partition(
         rows = range(part.start, part.start + part.count)
         return asks_of_items(dataset, rows, teacher, config.seed)
     users = dataset.part(users=part.span)
-    return asks_of_users(users, config.protocol, config.max_history, config.seed)
+    return asks_of_users(users, config.protocol, config.max_history, teacher, config.seed)
 
 
 def texts_of(part: Partition, given: pl.DataFrame) -> Annotated:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from instructrec.data.dataset import Dataset
 from instructrec.data.splits import Protocol, Targets
 from instructrec.errors import UsageError
-from instructrec.instructions.annotations import PREFERENCE_VIEWS, Annotations, names_title
+from instructrec.instructions.annotations import PREFERENCE_VIEWS, Annotations
 from instructrec.instructions.schema import (
     Instruction,
     Intention,
@@ -21,6 +21,7 @@ from instructrec.instructions.schema import (
     Scenario,
     TaskForm,
 )
+from instructrec.instructions.titles import copied
 from instructrec.instructions.wishes import Vocabulary, kind_of
 from instructrec.protocols import Rows
 
@@ -179,7 +180,7 @@ def _of_users(
             continue
         intention = intention_of(annotations, user_id, ids[row], IntentionKind(kind))
         text = preference_text(annotations, user_id, split, titles[row]) if "P2" in form else ""
-        if intention is None or names_title(intention.text, titles[row]):
+        if intention is None or copied(intention.text, titles[row]):
             continue
         if "P2" in form and not text:
             continue
@@ -283,7 +284,7 @@ def preference_text(annotations: Annotations, user_id: str, split: str, title: s
     """
     views = annotations.preference(user_id, split)
     texts = (views[view] for view in PREFERENCE_VIEWS if view in views)
-    return next((text for text in texts if not names_title(text, title)), "")
+    return next((text for text in texts if not copied(text, title)), "")
 
 
 def user_profiles(dataset: Dataset) -> dict[str, str]:

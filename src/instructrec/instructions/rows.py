@@ -29,6 +29,7 @@ from instructrec.instructions.requests import (
 from instructrec.instructions.schema import Scenario
 from instructrec.instructions.teachers.base import ItemFacts
 from instructrec.instructions.templating import TemplateBank
+from instructrec.instructions.titles import copied
 from instructrec.negatives import sample_negatives
 from instructrec.protocols import Rows
 
@@ -283,7 +284,7 @@ class RowMaker:
             return [text] if text else []
         views = self.texts.preference(user_id, split)
         texts = (views[view] for view in PREFERENCE_VIEWS if view in views)
-        return [text for text in texts if not names_title(text, title)]
+        return [text for text in texts if not copied(text, title)]
 
     def _intentions(self, user_id: str, target: int, split: str) -> dict[str, list[str]]:
         """All expressions of a wish in training, the first of a kind in evaluation."""
@@ -293,7 +294,7 @@ class RowMaker:
         if split != "train":
             found = {"I1": vague[:1], "I2": [self.texts.specific(user_id, item_id)]}
         told = {
-            kind: [text for text in texts if text and not names_title(text, title)]
+            kind: [text for text in texts if text and not copied(text, title)]
             for kind, texts in found.items()
         }
         return {kind: texts for kind, texts in told.items() if texts}

@@ -9,7 +9,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from instructrec.data.dataset import Dataset, Tables, write_tables
 from instructrec.errors import DataError, InstructRecError, UsageError
+from instructrec.folders import new_folder
+from instructrec.instructions.annotate import annotate
 from instructrec.instructions.teachers.answers import AnswersTeacher, parse_columns
 from instructrec.instructions.teachers.base import Ask, ItemFacts, Written
 
@@ -172,3 +175,30 @@ def test_the_strong_teachers_file_works_as_it_is(shared_data: Path) -> None:
     ]
     written = teacher.write(asks)
     assert [one.text for one in written] == frame["text"].to_list()
+
+
+def test_wishes_are_taken_for_items_that_nobody_reviewed(tmp_path: Path) -> None:
+    items = pl.DataFrame({"item_id": ["a", "b", "c", "d"], "title": ["A1", "B1", "C1", "D1"]})
+    events = [("u", item, place) for place, item in enumerate("abcd")]
+    frame = pl.DataFrame(events, schema=["user_id", "item_id", "timestamp"], orient="row")
+    with new_folder(tmp_path / "d", "dataset", command="test") as draft:
+        write_tables(draft, Tables(items.lazy(), frame.lazy(), clock="order"))
+    texts = pl.DataFrame(
+        {"user_id": ["u", None], "item_id": ["d", "c"], "text": ["I want calm.", "calm, small"]}
+    )
+    teacher = AnswersTeacher(_file(tmp_path, ".csv", texts))
+    made = annotate(Dataset(tmp_path / "d"), "leave-one-out", teacher).frame
+    told = made.select("item_id", "view", "text").rows()
+    assert ("d", "what_i_want", "I want calm.") in told
+    assert ("c", "specific", "calm, small") in told
+    assert set(made.filter(pl.col("view") == "what_i_want")["item_id"]) == {"d"}
+
+
+def test_queries_are_asked_for_where_the_file_has_any(tmp_path: Path) -> None:
+    frame = FRAME.with_columns(
+        view=pl.when(pl.col("view") == "specific").then(pl.lit("query")).otherwise("view")
+    )
+    assert AnswersTeacher(_file(tmp_path, ".csv", frame)).writes_queries
+    plain = AnswersTeacher(_file(tmp_path, ".parquet"))
+    assert not plain.writes_queries
+    assert plain.write([_wish(None, "i7", "query")])[0].text == ""

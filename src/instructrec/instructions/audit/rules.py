@@ -30,8 +30,8 @@ from instructrec.data.dataset import Dataset
 from instructrec.instructions.annotate import item_facts
 from instructrec.instructions.audit.prompts import empty_words
 from instructrec.instructions.audit.samples import Sample
-from instructrec.instructions.audit.titles import words_of
 from instructrec.instructions.teachers.base import ItemFacts
+from instructrec.instructions.titles import words_of
 
 OWN_SHARE = 0.5
 GENERAL = 0.2

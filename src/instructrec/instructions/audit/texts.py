@@ -11,8 +11,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from instructrec.instructions.audit.base import Finding, RowCheck, findings
-from instructrec.instructions.audit.titles import NEAR_WORDS, WORDS, copied
 from instructrec.instructions.corpus import Corpus
+from instructrec.instructions.titles import NEAR_WORDS, WORDS, copied
 
 _TOLD = ("preference", "intention")
 LONG_TITLE = 3
@@ -23,7 +23,7 @@ words of the wording."""
 class Titles(RowCheck):
     """The target's title in a preference or an intention, and in whole instructions.
 
-    A near-copy (`instructrec.instructions.audit.titles`) counts but for queries that somebody
+    A near-copy (`instructrec.instructions.titles`) counts but for queries that somebody
     typed. Whole instructions are looked at where the answer is the target and no candidates are
     listed, for titles of `LONG_TITLE` words or more that the history does not name.
     """

@@ -13,6 +13,7 @@ from instructrec.errors import DataError, UsageError
 from instructrec.folders import sha256
 from instructrec.instructions.annotations import (
     PREFERENCE_VIEWS,
+    QUERY_VIEW,
     SPECIFIC_VIEWS,
     VAGUE_VIEWS,
 )
@@ -56,8 +57,8 @@ class AnswersTeacher:
     """
 
     in_workers = False
-    asks_without_review = True
-    """Its intentions may be there where a dataset has no review to make them from."""
+    has_texts = True
+    """It may have texts where a dataset has nothing to make them from."""
 
     def __init__(
         self,
@@ -72,6 +73,7 @@ class AnswersTeacher:
         frame = _complete(_chosen(_read(path), path, columns or {}), path)
         frame = frame.with_columns(key=_key()).unique("key", keep="first", maintain_order=True)
         frame = frame.with_columns(hash=pl.col("key").hash(0)).sort("hash")
+        self.writes_queries = bool((frame["view"] == QUERY_VIEW).any())
         self._hashes = frame["hash"].to_numpy()
         self._frame = frame.select("key", "text", "teacher")
 
@@ -86,11 +88,17 @@ class AnswersTeacher:
     def write(self, asks: Sequence[Ask]) -> list[Written]:
         """One answer an ask, in order (see `Teacher`)."""
         found = self._found(asks)
-        rest = [at for at, one in enumerate(found) if one is None and _can_be_made(asks[at])]
+        rest = [at for at, one in enumerate(found) if one is None and self._can_be_made(asks[at])]
         made = self.fallback.write([asks[at] for at in rest]) if rest else []
         fallen_back = dict(zip(rest, made, strict=True))
         nothing = Written("", self.name)
         return [one or fallen_back.get(at, nothing) for at, one in enumerate(found)]
+
+    def _can_be_made(self, ask: Ask) -> bool:
+        """Whether the fallback would be asked for it by itself."""
+        if ask.view == QUERY_VIEW:
+            return bool(getattr(self.fallback, "writes_queries", False))
+        return bool(ask.review) if ask.view in VAGUE_VIEWS else True
 
     def _found(self, asks: Sequence[Ask]) -> list[Written | None]:
         """What the file tells; the best place that it has for each ask."""
@@ -266,8 +274,3 @@ def _keys(ask: Ask) -> list[str]:
     last = SPLITS.index(ask.split or "train")
     earlier = reversed(SPLITS[: last + 1])
     return [_BETWEEN.join((ask.kind, ask.view, user, split)) for split in earlier]
-
-
-def _can_be_made(ask: Ask) -> bool:
-    """Whether there is anything that a fallback could make a text from."""
-    return ask.view not in VAGUE_VIEWS or bool(ask.review)

@@ -80,10 +80,11 @@ class Teacher(Protocol):
     Attributes:
         name: ``rules``, or what the ``--teacher`` flag calls it.
 
-    A teacher may have three attributes more. ``in_workers``: it costs nothing and `teacher_named`
+    A teacher may have four attributes more. ``in_workers``: it costs nothing and `teacher_named`
     makes the same one of its name alone, so that every worker makes its own; without it a corpus
     asks this very teacher, in one process. ``writes_queries``: it is asked for the view ``query``
-    of items. ``parameters``: what decides its texts beside its name, plain JSON values without any
+    of items. ``has_texts``: it is asked for wishes without a review and labels without categories as
+    well. ``parameters``: what decides its texts beside its name, plain JSON values without any
     key, told in the corpus's manifest.
     """
 

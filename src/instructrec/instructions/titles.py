@@ -7,7 +7,8 @@ from difflib import SequenceMatcher
 from functools import lru_cache
 
 NEAR_WORDS = 3
-"""Shorter titles are looked for word for word only: nearly them is ordinary language."""
+"""Titles of fewer telling words (three letters or more) are looked for word for word only: nearly
+them is ordinary language."""
 SHARED = 0.8
 """A near-copy has this share of the title's words, in order, with one more at most between."""
 ALIKE = 0.9
@@ -17,6 +18,7 @@ _NO_SPACES = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
 WORDS = rf"[{_NO_SPACES}]|[^\W{_NO_SPACES}]+"
 """A word, or a character of a script that is written without spaces."""
 _WORD = re.compile(WORDS)
+_NO_SPACE = re.compile(f"[{_NO_SPACES}]")
 
 
 @lru_cache(maxsize=65536)
@@ -31,7 +33,7 @@ def copied(text: str, title: str) -> str:
     Returns:
         ``copy`` where the title's words stand in it, ``near-copy`` where a stretch of it holds
         at least `SHARED` of the words in order or is `ALIKE` letter by letter (titles of
-        `NEAR_WORDS` words or more), else ``""``.
+        `NEAR_WORDS` telling words or more), else ``""``.
     """
     words, wanted = words_of(text), words_of(title)
     size = len(wanted)
@@ -39,8 +41,9 @@ def copied(text: str, title: str) -> str:
         return ""
     if any(words[at : at + size] == wanted for at in range(len(words) - size + 1)):
         return "copy"
+    telling = sum(len(word) > 2 or _NO_SPACE.match(word) is not None for word in wanted)
     known = set(words)
-    if size < NEAR_WORDS or sum(word in known for word in wanted) < 0.6 * size:
+    if telling < NEAR_WORDS or sum(word in known for word in wanted) < 0.6 * size:
         return ""
     return "near-copy" if _is_near(words, wanted) else ""
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instructrec.instructions.audit.titles import copied
+from instructrec.instructions.titles import copied
 
 TITLE = "The Legend of Zelda: Breath of the Wild"
 
@@ -25,6 +25,7 @@ TITLE = "The Legend of Zelda: Breath of the Wild"
         ("They love soul.", "Love", "copy"),
         ("They are loving.", "Love", ""),
         ("night and drive", "Night Drive", ""),
+        ("They love soul in concert.", "In Concert 2", ""),
         ("我想要塞尔达传说那样的游戏", "塞尔达传说", "copy"),
         ("我想要塞尔达的传说", "塞尔达传说", "near-copy"),
         ("我想要一个传说", "塞尔达传说", ""),
