@@ -127,7 +127,7 @@ def test_a_corpus_says_what_was_done_to_its_wishes_and_evaluation_asks_by_plain_
     assert plain == {"plain"}
     typed = rows.filter(pl.col("query_id").is_not_null(), pl.col("intention_kind") != "I0")
     assert set(typed["style"]) == {"plain"}
-    assert corpus.manifest["settings"]["diversity"]["typos"] == 0.08
+    assert corpus.manifest["settings"]["diversity"]["typos"] == 0.06
 
 
 def test_a_wish_counts_once_however_many_rows_ask_by_it(corpus: Corpus) -> None:

@@ -43,7 +43,7 @@ def spoken(text: str, target: ItemFacts, history: Sequence[ItemFacts], dice: Dic
     if len(narrow) < len(parts) or narrow[-1].casefold() in lexicon().broad:
         return ""
     phrase = label_phrase(narrow[-1])
-    if phrase.split()[-1] in lexicon().count:
+    if phrase.split()[-1] in lexicon().count and "&" not in phrase:
         phrase = with_article(phrase)
     frames = (
         "I'm looking for {}.",

@@ -22,6 +22,7 @@ _OPENING = re.compile(
             |interested)\s*(?:for|after|in)?
       | i(?:'d|\s+would)\s+(?:really\s+)?(?:love|like|be\s+happy\s+with|be\s+glad\s+of|enjoy)
       | i\s+(?:really\s+)?(?:want|need|wish\s+for|hope\s+for|fancy)
+      | i\s+could\s+(?:really\s+)?use
       | (?:can|could)\s+you\s+(?:find|show|get|recommend|suggest)(?:\s+me)?
       | (?:please\s+)?(?:find|show|get|give|bring|recommend|suggest)\s+me
       | what\s+i\s+(?:have\s+in\s+mind|want|need|am\s+after)\s+is

@@ -49,7 +49,7 @@ class DiversityRates(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    spoken: float = Field(0.4, ge=0, le=1)
+    spoken: float = Field(0.3, ge=0, le=1)
     """Of I2 as a list of labels: said in a sentence, "I'm looking for racing games"."""
     negated: float = Field(0.05, ge=0, le=1)
     """What the history has and the target lacks is ruled out: "but no racing games this time"."""
@@ -59,11 +59,11 @@ class DiversityRates(BaseModel):
     """By price, age, brand or another fact of the target: "under 30", "for a 6-year-old"."""
     follow_up: float = Field(0.05, ge=0, le=1)
     """The wish as the last turn of a conversation: an item was offered, "something cheaper"."""
-    telegraphic: float = Field(0.1, ge=0, le=1)
+    telegraphic: float = Field(0.08, ge=0, le=1)
     """Content words alone, in lower case, as in a search box."""
-    typed: float = Field(0.25, ge=0, le=1)
+    typed: float = Field(0.2, ge=0, le=1)
     """In lower case without a full stop."""
-    typos: float = Field(0.08, ge=0, le=1)
+    typos: float = Field(0.06, ge=0, le=1)
     """One to three slips of the keyboard."""
 
     @model_validator(mode="after")
