@@ -24,6 +24,8 @@ TABLES = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson")
 """How the names of files end that `read_table` reads."""
 _BLOCK = 2_000_000
 """Draws held in memory at a time."""
+_MATCHED = 4
+"""Items on each side of the target in order of popularity, for every negative that is drawn."""
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -77,6 +79,52 @@ def sample_negatives(
         chunk = roomy[start : start + size]
         avoid = [seen[request] for request in chunk.tolist()]
         result[chunk, 1:] = _draw(free, hashes[chunk], avoid, targets[chunk], n)
+    return result
+
+
+def matched_negatives(
+    popularity: NDArray[np.int64],
+    targets: Rows,
+    seen: Sequence[Rows],
+    keys: Sequence[str],
+    n: int = 9,
+    seed: int = 0,
+) -> Rows:
+    """Draw n items for each request that are about as popular as its target.
+
+    Items stand in order of popularity, equals at random; the draw is uniform over the nearest
+    ones, as many above the target as below it, that the user has not had. Popularity alone then
+    comes out near chance, unlike with uniform negatives (docs/paper.md §7).
+
+    Args:
+        popularity: (items,) interactions of each in training.
+        targets: (requests,) rows of the targets.
+        seen: Rows that each request must not be given.
+        keys: What each draw is seeded by, as in `sample_negatives`.
+        n: Negatives a request.
+        seed: Another seed gives others.
+
+    Returns:
+        As `sample_negatives`.
+    """
+    items = len(popularity)
+    shuffled = _stream(
+        np.array([stable_hash("popularity", seed)], dtype=np.uint64),
+        np.arange(items, dtype=np.uint64),
+    )
+    order = np.lexsort((shuffled, popularity))
+    places = np.empty(items, dtype=np.int64)
+    places[order] = np.arange(items)
+    result = np.full((len(keys), 1 + n), -1, dtype=np.int64)
+    result[:, 0] = targets
+    for line, (key, target, avoid) in enumerate(zip(keys, targets.tolist(), seen, strict=True)):
+        width = _MATCHED * n + len(avoid)
+        start = max(0, min(places[target] - width, items - 2 * width - 1))
+        near = order[start : start + 2 * width + 1]
+        near = np.sort(near[(near != target) & ~np.isin(near, avoid)])
+        own = np.array([stable_hash("negatives", seed, key)], dtype=np.uint64)
+        drawn = near[np.argsort(_stream(own, near.astype(np.uint64)), kind="stable")][:n]
+        result[line, 1 : 1 + len(drawn)] = drawn
     return result
 
 

@@ -22,30 +22,41 @@ app = new_app()
 @app.command()
 def evaluate(
     what: Annotated[
-        Path, typer.Argument(help="A run; or a model, followed by a dataset.", metavar="RUN|MODEL")
+        Path,
+        typer.Argument(
+            help="A run; or a model, followed by a dataset; with --check a report.",
+            metavar="RUN|MODEL|REPORT",
+        ),
     ],
     dataset: Annotated[
         Path | None, typer.Argument(help="After a model: what it is asked about.")
     ] = None,
     scenario: Annotated[
-        list[str], typer.Option(help='Such as "P1,I0,T3" or "P0,I1/I2,T3"; may be repeated.')
-    ] = ...,  # type: ignore[assignment]
-    out: Annotated[Path, typer.Option(help="The report folder to make.")] = ...,  # type: ignore[assignment]
+        list[str] | None,
+        typer.Option(
+            help='Such as "P1,I0,T3", "P0,I1/I2,T3" or "P1,I0,T0/T1/T2"; may be repeated.'
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The report folder to make.")] = None,
     protocol: Annotated[
         str | None,
         typer.Option(help="leave-one-out, items or time: the one the run was made under."),
     ] = None,
     candidates: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(
-            help="A file of user_id and candidates, best first; may be repeated. "
-            "Left out: drawn uniformly."
+            help="A file of user_id and candidates, best first; or uniform, popularity-matched, "
+            "hard:RETRIEVER (target put in), retrieved:RETRIEVER (nothing put in), catalogue; may "
+            "be repeated. RETRIEVER: hybrid, lexical …. Left out: uniform."
         ),
     ] = None,
     strategy: Annotated[
         str | None, typer.Option(help="Which lists of the candidates file.")
     ] = None,
-    first: Annotated[int, typer.Option(min=1, help="How many candidates beside the target.")] = 9,
+    first: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="How many candidates beside the target (9); may be repeated."),
+    ] = None,
     drop_history: Annotated[
         bool, typer.Option("--drop-history", help="Drop what the user had from the file's lists.")
     ] = False,
@@ -65,6 +76,15 @@ def evaluate(
         int,
         typer.Option(min=0, help="Requests asked again in other orders of candidates; 0: none."),
     ] = 30,
+    probe_requests: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Requests asked again with another history, wish or wording; 0: none."
+        ),
+    ] = 50,
+    full_requests: Annotated[
+        int, typer.Option(min=1, help="Requests that rank the whole catalogue, at most.")
+    ] = 50,
     max_history: Annotated[
         int | None,
         typer.Option(min=2, help="Items of a sequence at most; as in the corpus when left out."),
@@ -74,6 +94,12 @@ def evaluate(
     replace: Annotated[
         bool, typer.Option("--replace", help="Let a report that is there give way.")
     ] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Compute a report again from its run files; exit code 1 if it differs."
+        ),
+    ] = False,
     json: JsonFlag = False,
 ) -> None:
     """Measure a run beside its rivals, or a model alone, on test requests.
@@ -82,7 +108,17 @@ def evaluate(
 
     A model: `instructrec evaluate model dataset --scenario "P1,I0,T3" --candidates lists.parquet
     --strategy random --first 9 --out report`
+
+    Retrieval, then reranking: `instructrec evaluate runs/demo --scenario "P1,I0,T3" --candidates
+    retrieved:hybrid --first 100 --out report`
+
+    Whether a report is right: `instructrec evaluate --check report`
     """
+    if check:
+        return _check(what, json)
+    if not scenario or out is None:
+        missing = "--scenario" if not scenario else "--out"
+        raise UsageError(f"{missing} is missing", "Say what is measured and where the report goes")
     from instructrec.evaluation import evaluate_model, evaluate_run
     from instructrec.evaluation.plan import read_users
     from instructrec.instructions.schema import Scenario
@@ -94,12 +130,14 @@ def evaluate(
         "scenarios": [Scenario.parse(text) for text in scenario],
         "out": out,
         "protocol": protocol,
-        "candidates": _sources(candidates or [], strategy, first, drop_history),
+        "candidates": _sources(candidates or [], strategy, first or [9], drop_history),
         "users": named,
         "limit": limit,
         "seed": seed,
         "spread_users": spread_users,
         "order_requests": order_requests,
+        "probe_requests": probe_requests,
+        "full_requests": full_requests,
         "max_history": max_history,
         "device": device,
         "memory": memory,
@@ -113,22 +151,46 @@ def evaluate(
     emit({"out": str(out), **report.model_dump(mode="json")}, _page(report, out), as_json=json)
 
 
+def _check(report: Path, as_json: bool) -> None:
+    """Tell what differs.
+
+    Raises:
+        Exit: Something does; exit code 1.
+    """
+    from instructrec.evaluation.check import check_report
+
+    found = check_report(report)
+    verdict = f"{found.figures:,} figures computed again, {len(found.differing):,} differ"
+    told = {"figures": found.figures, "differing": list(found.differing)}
+    emit(told, Group(*found.differing, verdict), as_json=as_json)
+    if found.differing:
+        raise typer.Exit(1)
+
+
 def _sources(
-    files: list[Path], strategy: str | None, first: int, drop_history: bool
+    named: list[str], strategy: str | None, sizes: list[int], drop_history: bool
 ) -> list[CandidateList]:
-    """Where the candidates come from.
+    """Where the candidates come from: each way with each size.
 
     Raises:
         UsageError: An option speaks of a file and there is none.
     """
     from instructrec.evaluation import CandidateList
+    from instructrec.evaluation.trials import DRAWS
 
+    files = [text for text in named if text.partition(":")[0] not in DRAWS]
     if not files:
         for flag, given in (("--strategy", strategy), ("--drop-history", drop_history)):
             if given:
                 raise UsageError(f"{flag} is about a candidates file", "Add --candidates FILE")
-        return [CandidateList(first=first)]
-    return [CandidateList(path, strategy, first, drop_history) for path in files]
+    found = []
+    for text in named or ["uniform"]:
+        for first in sizes:
+            if text in files:
+                found.append(CandidateList(Path(text), strategy, first, drop_history))
+            else:
+                found.append(CandidateList.parse(text, first))
+    return list(dict.fromkeys(found))
 
 
 def _annotations(corpus: Path | None) -> Any:
@@ -142,20 +204,22 @@ def _annotations(corpus: Path | None) -> Any:
 def _page(report: Report, out: Path) -> RenderableType:
     """The tables of a report, the first line above them and the folder below."""
     tables = [_table(rows) for _, rows in report.tables()]
-    return Group(report.summary, *tables, f"The report: {out / 'report.md'}")
+    pages = f"The report: {out / 'report.html'} and {out / 'report.md'}"
+    return Group(report.summary, *tables, pages)
 
 
 def _table(rows: list[Row]) -> Table:
     first = rows[0]
-    title = f"⟨{first.scenario}⟩ {first.protocol}, {first.users:,} requests, {first.candidates}"
+    asked = f"{first.ranking} ranking, {first.candidates}"
+    title = f"⟨{first.scenario}⟩ {first.protocol}, {first.users:,} requests, {asked}"
     table = Table(title=title, title_justify="left")
     table.add_column("model")
     table.add_column("reads")
     for name in first.metrics:
         table.add_column(name, justify="right")
-    table.add_column("HR@1, 95 %", justify="right")
+    table.add_column(f"{first.headline}, 95 %", justify="right")
     for row in rows:
-        low, high = row.interval["HR@1"]
+        low, high = row.interval[row.headline]
         values = [f"{value:.4f}" for value in row.metrics.values()]
         style = "bold" if row.kind == "ours" else None
         reads = " + ".join(row.reads) or "–"

@@ -2,46 +2,51 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-from instructrec.data.dataset import Dataset
+import polars as pl
+
 from instructrec.data.splits import Protocol
 from instructrec.errors import UsageError
-from instructrec.evaluation.measure import Contestant, Outcome, answer, compare, row_of
+from instructrec.evaluation.costs import cost_of
+from instructrec.evaluation.findings import ANSWERS, answers, by_group, findings_of
+from instructrec.evaluation.measure import (
+    PER_USER,
+    Contestant,
+    Outcome,
+    answer,
+    compare,
+    corrected,
+    per_user,
+    row_of,
+)
+from instructrec.evaluation.memory import Shared
 from instructrec.evaluation.order import check_orders
 from instructrec.evaluation.plan import Plan
-from instructrec.evaluation.report import OrderCheck, Report, Spread, summarise
+from instructrec.evaluation.probes import probe
+from instructrec.evaluation.report import (
+    RETRIEVAL,
+    TRAP,
+    Comparison,
+    OrderCheck,
+    Report,
+    Spread,
+    summarise,
+)
+from instructrec.evaluation.trap import trapped
 from instructrec.evaluation.trials import CandidateList, Trial, make_trial
-from instructrec.evaluation.writing import write_report
-from instructrec.folders import Draft, write_json
-from instructrec.instructions.annotations import Annotations
-from instructrec.instructions.requests import MAX_HISTORY
+from instructrec.evaluation.world import World
+from instructrec.evaluation.writing import Results, learning_curve, write_report
+from instructrec.folders import Draft
 from instructrec.instructions.schema import Scenario
 from instructrec.protocols import SILENT, Progress
 
-
-@dataclass(frozen=True, eq=False)
-class World:
-    """What requests are made of.
-
-    Attributes:
-        dataset: Items, interactions, splits.
-        protocol: How targets are set apart.
-        texts: Preferences and intentions.
-        max_history: Items a sequence has at most, target included.
-    """
-
-    dataset: Dataset
-    protocol: Protocol
-    texts: Annotations
-    max_history: int = MAX_HISTORY
+__all__ = ["World", "cautions", "gather", "measure", "validation_trial"]
 
 
 def gather(world: World, plan: Plan, progress: Progress = SILENT) -> tuple[list[Trial], list[str]]:
-    """Make the trials of a plan.
+    """Make the trials of a plan: its rankings (T3, and T2 with the whole catalogue).
 
     Returns:
         The trials, and a line about every scenario that no request can be made for.
@@ -50,14 +55,13 @@ def gather(world: World, plan: Plan, progress: Progress = SILENT) -> tuple[list[
         UsageError: No request can be made for any scenario.
     """
     trials: list[Trial] = []
-    refused: dict[Scenario, UsageError] = {}
-    for scenario in plan.singles():
-        for source in plan.candidates:
-            try:
-                trials.append(_trial(world, plan, scenario, source))
-            except UsageError as error:
-                refused[scenario] = error
-    if not trials:
+    refused: dict[tuple[Scenario, str], UsageError] = {}
+    for scenario, source, limit in plan.lists():
+        try:
+            trials.append(_trial(world, plan, scenario, source, limit))
+        except UsageError as error:
+            refused[scenario, error.what] = error
+    if not trials and not plan.judged():
         raise next(iter(refused.values()))
     notes = [f"Left out: {reason}." for reason in refused.values()]
     for note in notes:
@@ -65,7 +69,9 @@ def gather(world: World, plan: Plan, progress: Progress = SILENT) -> tuple[list[
     return trials, notes
 
 
-def _trial(world: World, plan: Plan, scenario: Scenario, source: CandidateList) -> Trial:
+def _trial(
+    world: World, plan: Plan, scenario: Scenario, source: CandidateList, limit: int | None
+) -> Trial:
     return make_trial(
         world.dataset,
         world.protocol,
@@ -73,9 +79,10 @@ def _trial(world: World, plan: Plan, scenario: Scenario, source: CandidateList) 
         world.texts,
         source,
         users=plan.users,
-        limit=plan.limit,
+        limit=limit,
         max_history=world.max_history,
         seed=plan.seed,
+        retrievers=world.retrievers,
     )
 
 
@@ -116,7 +123,10 @@ def measure(
     spreads: Sequence[Spread] = (),
     notes: Sequence[str] = (),
     order_requests: int = 0,
-    between: Callable[[], None] = lambda: None,
+    probe_requests: int = 0,
+    answered: Sequence[pl.DataFrame] = (),
+    shared: Shared | None = None,
+    model: Path | None = None,
     progress: Progress = SILENT,
 ) -> Report:
     """Have every contestant answer every trial and write the report.
@@ -131,45 +141,61 @@ def measure(
         notes: What a reader must know.
         order_requests: Requests of each trial by which it is found out whether the order of the
             candidates matters to ours; 0 leaves that out.
-        between: Called after each trial, to let go of what was remembered for it.
+        probe_requests: See `instructrec.evaluation.probes.probe`.
+        answered: Lines of answers.parquet that are there already: judgements, comparisons.
+        shared: What several contestants have in common.
+        model: The folder of the model, whose learning curve is drawn.
         progress: Told how far it is.
     """
+    shared = shared or Shared()
     outcomes: list[Outcome] = []
-    differences = []
+    differences: list[Comparison] = []
     orders: list[OrderCheck] = []
-    seconds: list[dict[str, Any]] = []
+    told = list(answered)
     for trial in trials:
-        start, answers = time.perf_counter(), []
-        for outcome in answer(
-            trial, contestants, world.dataset.catalogue, draft.path / "rows", progress
-        ):
-            now = time.perf_counter()
-            seconds.append({"row": outcome.slug, "seconds": now - start})
-            start = now
-            answers.append(outcome)
-        differences += compare(answers, seed)
-        outcomes += answers
-        ours = [contestant for contestant in contestants if contestant.kind == "ours"]
-        orders += check_orders(trial, ours, order_requests, seed, progress)
-        between()
+        field = [*contestants, *trapped(trial, shared.pieces)]
+        folder, catalogue = draft.path / "rows", world.dataset.catalogue
+        found = list(answer(trial, field, catalogue, folder, progress, shared.clock))
+        differences += compare(found, seed)
+        outcomes += found
+        told += stage_one(trial)
+        if trial.source.ranking == "sampled":
+            ours = [contestant for contestant in contestants if contestant.kind == "ours"]
+            orders += check_orders(trial, ours, order_requests, seed, progress)
+            told += probe(world, trial, contestants, probe_requests, seed, progress)
+        for memory in shared.memories:
+            memory.forget()
     rows = [row_of(outcome, seed) for outcome in outcomes]
+    users = [per_user(outcome, world.popularity) for outcome in outcomes]
+    frame = pl.concat(told) if told else pl.DataFrame(schema=ANSWERS)
+    results = pl.concat(users, how="diagonal") if users else pl.DataFrame(schema=PER_USER)
     report = Report(
         summary=summarise(differences, rows),
         rows=tuple(rows),
-        differences=tuple(differences),
+        differences=tuple(corrected(differences)),
         templates=tuple(spreads),
         orders=tuple(orders),
+        findings=(*findings_of(frame, seed), *by_group(results, rows, seed)),
         notes=(*notes, *cautions(trials)),
         seed=seed,
     )
-    write_report(draft, report, outcomes)
-    write_json(draft.path / "log" / "seconds.json", seconds)
+    costs = [cost_of(outcome) for outcome in outcomes]
+    write_report(draft, report, Results(results, frame, costs, learning_curve(model)))
     draft.facts["protocol"] = world.protocol.value
     return report
 
 
+def stage_one(trial: Trial) -> Iterator[pl.DataFrame]:
+    """Whether retrieval found the targets, where candidates are what it found."""
+    if trial.source.ranking == "two-stage":
+        labels = ("stage 1", str(trial.scenario), trial.protocol.value, trial.description)
+        yield answers(labels, trial.source.retriever, "", trial.requests.keys, label=trial.found)
+
+
 def cautions(trials: Sequence[Trial]) -> list[str]:
     """What a reader must know of the way these figures were measured."""
+    if not trials:
+        return []
     kinds = {trial.scenario.axes[1][0] for trial in trials}
     found = []
     if trials[0].protocol is Protocol.LEAVE_ONE_OUT:
@@ -197,6 +223,32 @@ def cautions(trials: Sequence[Trial]) -> list[str]:
         found.append(
             "Candidates from a file: nothing was fitted or chosen on such lists; weights, rules "
             "and templates come from validation requests with uniform negatives."
+        )
+    if any(trial.source.draw == "hard" for trial in trials):
+        found.append(
+            "Hard negatives are the first of a retriever, and the target is put in by hand where "
+            "it was not found. That retriever, and whatever is like it, looks bad on such lists; "
+            "compare only models that had no part in making them, and only like with like."
+        )
+    if any(trial.source.is_put_together for trial in trials):
+        found.append(
+            f"The row `{TRAP}` is a mix of all evidence fitted on these very lists (two halves of "
+            "the test requests, each scored by weights of the other). It learns to distrust the "
+            "matcher that made the lists, which no recommender can do in use: never take its "
+            "figure for a result. The honest form is retrieval, then reranking, nothing put in "
+            "(retrieved:hybrid)."
+        )
+    if any(trial.source.ranking == "two-stage" for trial in trials):
+        found.append(
+            "Two stages: the candidates are what retrieval found for the request, nothing put in; "
+            f"where it did not find the target every metric is 0. `{RETRIEVAL}` is the order in "
+            "which they were found, so that a difference to it is what reranking adds. Limits "
+            "said in a wish are not kept as filters here, as they are in use."
+        )
+    if any(trial.source.draw == "popularity" for trial in trials):
+        found.append(
+            "Popularity-matched negatives occur about as often in training as the target, so that "
+            "popularity alone comes out near chance."
         )
     return [*found, *_shortcomings(trials)]
 

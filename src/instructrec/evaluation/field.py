@@ -6,39 +6,41 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from instructrec.data.catalogue import Catalogue
 from instructrec.errors import InstructRecError
 from instructrec.evaluation.baselines import Input, Material, fit_baselines
 from instructrec.evaluation.evaluate import World
 from instructrec.evaluation.groups import SIZE, GroupsOfTen
 from instructrec.evaluation.measure import Contestant
-from instructrec.evaluation.memory import Remembering
+from instructrec.evaluation.memory import Clock, Remembering, Shared
 from instructrec.evaluation.report import GROUPS, LM
-from instructrec.protocols import Scorer
-from instructrec.ranking.fusion import Fusion
+from instructrec.folders import read_json
+from instructrec.protocols import Retriever, Scorer
+from instructrec.ranking.fusion import RETRIEVAL, Fusion
+from instructrec.retrieval.hybrid import Hybrid
 
 if TYPE_CHECKING:
     from instructrec.ranking.ranker import Ranker
 
+RIVALS = "rivals"
+"""Sub-folder of a run that holds rivals trained before (docs/rivals.md)."""
 EVERYTHING: frozenset[Input] = frozenset({"history", "words"})
 """What a model reads that is given the whole instruction."""
+HYBRID = "hybrid"
+"""All retrievers of a run together, as its recommender asks them."""
 
 
 @dataclass(frozen=True, eq=False)
 class Field:
-    """All who take part, and the memories they share.
+    """All who take part, and what they share.
 
     Attributes:
         contestants: Rivals first, then ours.
-        memories: What is a piece of several.
+        shared: Memories and evidence.
     """
 
     contestants: list[Contestant]
-    memories: list[Remembering]
-
-    def forget(self) -> None:
-        """Let go of what was remembered for one trial."""
-        for memory in self.memories:
-            memory.forget()
+    shared: Shared
 
 
 def gather_field(
@@ -54,41 +56,64 @@ def gather_field(
         place: Device and memory (see `instructrec.backbones.load`) of the untuned backbone.
     """
     retrievers = run / "retrievers" if (run / "retrievers").is_dir() else None
-    material = Material(world.dataset, world.protocol, retrievers, seed)
+    trained = run / RIVALS if (run / RIVALS).is_dir() else None
+    material = Material(
+        world.dataset, world.protocol, retrievers, seed, rivals=trained, texts=world.texts
+    )
     baselines, notes = fit_baselines(material)
-    field = [Contestant(rival.name, "rival", rival.reads, rival) for rival in baselines]
-    lm = Remembering(ranker)
+    rivals = [Contestant(rival.name, "rival", rival.reads, rival) for rival in baselines]
+    clock = Clock()
+    lm = Remembering(ranker, clock)
     memories = [lm]
     try:
-        field.append(
+        rivals.append(
             Contestant("untuned", "rival", EVERYTHING, _untuned(run / "model", ranker, place))
         )
     except InstructRecError as error:
         notes.append(f"The untuned backbone is left out: {error}.")
-    field.append(_in_groups(lm, seed))
+    rivals.append(_in_groups(lm, seed))
+    pieces: dict[str, Scorer] = {"lm": lm}
     ours = [Contestant(LM, "ours", EVERYTHING, lm)]
     if retrievers is None or not (run / "fusion.json").is_file():
         notes.append(f"{run} has no retrievers/ or fusion.json: there are no fused rows.")
     else:
         from instructrec.retrieval import load_retrievers
 
-        found = load_retrievers(retrievers, world.dataset.catalogue)
-        pieces: dict[str, Scorer] = {"lm": lm}
+        found = {k: v for k, v in world.retrievers.items() if k != HYBRID}
+        found = found or load_retrievers(retrievers, world.dataset.catalogue)
         for name, retriever in found.items():
-            memories.append(Remembering(retriever))
+            memories.append(Remembering(retriever, clock))
             pieces[name] = memories[-1]
         without = Fusion.load(run / "fusion.json", pieces, without_lm=True)
-        field.append(Contestant(without.name, "rival", EVERYTHING, without))
+        rivals.append(Contestant(without.name, "rival", EVERYTHING, without))
         fused = Fusion.load(run / "fusion.json", pieces)
         notes += _missing_pieces(fused)
         ours.append(Contestant(fused.name, "ours", EVERYTHING, fused))
-    return Field([*field, *ours], memories), notes
+    return Field([*rivals, *ours], Shared(memories, clock, pieces)), notes
 
 
 def ours_alone(ranker: Ranker, seed: int) -> Field:
     """A model without a run: its likelihood, and the same with long lists cut to groups."""
-    lm = Remembering(ranker)
-    return Field([_in_groups(lm, seed), Contestant(LM, "ours", EVERYTHING, lm)], [lm])
+    clock = Clock()
+    lm = Remembering(ranker, clock)
+    alone = [_in_groups(lm, seed), Contestant(LM, "ours", EVERYTHING, lm)]
+    return Field(alone, Shared([lm], clock, {"lm": lm}))
+
+
+def retrievers_of(run: Path, catalogue: Catalogue) -> dict[str, Retriever]:
+    """The retrievers of a run by name, and ``hybrid``: all of them as in use.
+
+    They were fitted without test rows; those that serve were not.
+    """
+    from instructrec.retrieval import load_retrievers
+
+    if not (run / "retrievers").is_dir():
+        return {}
+    found = load_retrievers(run / "retrievers", catalogue)
+    asked = [one for name, one in found.items() if name != "popularity"]
+    fused = run / "fusion.json"
+    shares = read_json(fused).get(RETRIEVAL) if fused.is_file() else None
+    return {**found, HYBRID: Hybrid(asked, found.get("popularity"), shares)}
 
 
 def _in_groups(lm: Scorer, seed: int) -> Contestant:

@@ -7,16 +7,16 @@ from pathlib import Path
 
 from instructrec.evaluation.report import HEADLINE, OrderCheck, Row
 
-_COLOURS = {"ours": "#1f6f8b", "rival": "#b9c0c7"}
+_COLOURS = {"ours": "#1f6f8b", "rival": "#b9c0c7", "trap": "#d9a08a"}
 
 
-def draw_bars(path: Path, rows: Sequence[Row], chance: float) -> None:
-    """Draw HR@1 of every model of one table, with its interval.
+def draw_bars(path: Path, rows: Sequence[Row], chance: float | None) -> None:
+    """Draw the headline of every model of one table, with its interval.
 
     Args:
         path: The PNG file; its folder is made if absent.
         rows: Of one table, best last or in any order: they are drawn as given, first at the top.
-        chance: What guessing reaches, drawn as a line.
+        chance: What guessing reaches, drawn as a line where it is known.
     """
     # The figure is built without pyplot: no global state, no display, the same bytes each time.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -27,9 +27,10 @@ def draw_bars(path: Path, rows: Sequence[Row], chance: float) -> None:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     places = range(len(rows), 0, -1)
-    means = [row.metrics[HEADLINE] for row in rows]
-    below = [max(0.0, row.metrics[HEADLINE] - row.interval[HEADLINE][0]) for row in rows]
-    above = [max(0.0, row.interval[HEADLINE][1] - row.metrics[HEADLINE]) for row in rows]
+    name = rows[0].headline
+    means = [row.metrics[name] for row in rows]
+    below = [max(0.0, row.metrics[name] - row.interval[name][0]) for row in rows]
+    above = [max(0.0, row.interval[name][1] - row.metrics[name]) for row in rows]
     axes.barh(
         places,
         means,
@@ -39,15 +40,16 @@ def draw_bars(path: Path, rows: Sequence[Row], chance: float) -> None:
         height=0.68,
     )
     for place, row in zip(places, rows, strict=True):
-        end = row.interval[HEADLINE][1] + 0.012
-        axes.text(end, place, f"{row.metrics[HEADLINE]:.3f}", va="center", fontsize=8)
-    axes.axvline(chance, color="#8a4b2a", linewidth=1, linestyle="--", label="chance")
+        end = row.interval[name][1] + 0.012
+        axes.text(end, place, f"{row.metrics[name]:.3f}", va="center", fontsize=8)
+    if chance is not None:
+        axes.axvline(chance, color="#8a4b2a", linewidth=1, linestyle="--", label="chance")
+        axes.legend(loc="lower right", frameon=False, fontsize=8)
     axes.set_yticks(list(places), [row.model for row in rows])
-    axes.set_xlim(0, min(1.12, max(row.interval[HEADLINE][1] for row in rows) + 0.12))
-    axes.set_xlabel(f"{HEADLINE}, {rows[0].users:,} requests, 95 % intervals")
+    axes.set_xlim(0, min(1.12, max(row.interval[name][1] for row in rows) + 0.12))
+    axes.set_xlabel(f"{name}, {rows[0].users:,} requests, 95 % intervals")
     axes.set_title(f"{rows[0].scenario} · {rows[0].protocol} · {rows[0].candidates}", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="lower right", frameon=False, fontsize=8)
     figure.savefig(path, metadata={"Software": None})
 
 

@@ -3,35 +3,57 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from instructrec import metrics
 from instructrec.data.catalogue import Catalogue
 from instructrec.evaluation.baselines.base import Input, applies, inputs_of
+from instructrec.evaluation.memory import Clock
 from instructrec.evaluation.report import (
-    GROUPS,
-    HEADLINE,
+    ASIDE,
     LM,
     OURS,
-    WITHOUT_LM,
+    RETRIEVAL,
     Comparison,
+    Kind,
     Row,
 )
-from instructrec.evaluation.significance import difference, interval
+from instructrec.evaluation.significance import difference, holm, interval
 from instructrec.evaluation.trec import settled, write_trec
 from instructrec.evaluation.trials import Trial
-from instructrec.metrics import METRICS, Ranks
+from instructrec.instructions.schema import Instruction
+from instructrec.metrics import Ranks
 from instructrec.negatives import score_lists
-from instructrec.protocols import SILENT, Progress, Scorer, Scores
+from instructrec.protocols import SILENT, Progress, Rows, Scorer, Scores
 
 BLOCK = 256
 """Requests scored in one call: memory stays bounded and progress is seen."""
+_CELLS = 400_000
+"""Candidates scored in one call."""
+PER_USER = pl.Schema(
+    {
+        "scenario": pl.String(),
+        "protocol": pl.String(),
+        "candidates": pl.String(),
+        "model": pl.String(),
+        "slug": pl.String(),
+        "key": pl.String(),
+        "user_id": pl.String(),
+        "item_id": pl.String(),
+        "history_length": pl.Int32(),
+        "activity": pl.Int32(),
+        "target_popularity": pl.Int32(),
+        "rank": pl.Int32(),
+    }
+)
+"""Columns of per_user.parquet; then one of each metric, empty where a table has it not."""
 _INPUTS: tuple[Input, ...] = ("history", "words")
 
 
@@ -48,7 +70,7 @@ class Contestant:
     """
 
     name: str
-    kind: Literal["ours", "rival"]
+    kind: Kind
     reads: frozenset[Input]
     scorer: Scorer
     above: int = 0
@@ -65,12 +87,16 @@ class Outcome:
     Attributes:
         trial: What was asked.
         contestant: Who answered.
-        ranks: (n,) rank of each target, counted from 1.
+        ranks: (n,) rank of each target, counted from 1; `metrics.NOWHERE` where it is not among
+            the candidates.
+        spent: Seconds, and seconds of processor cores, that answering took, with those of scores
+            that were remembered.
     """
 
     trial: Trial
     contestant: Contestant
     ranks: Ranks
+    spent: tuple[float, float] = (0.0, 0.0)
 
     @property
     def slug(self) -> str:
@@ -80,12 +106,25 @@ class Outcome:
         return "_".join(re.sub(r"[^\w+.-]+", "-", part) for part in parts)
 
 
+class _AsFound:
+    """The order of retrieval, which a trial knows, so that nothing is asked."""
+
+    name = RETRIEVAL
+
+    def score(self, instructions: Sequence[Instruction], candidates: Rows) -> Scores:
+        raise NotImplementedError
+
+
 def score_trial(trial: Trial, contestant: Contestant, progress: Progress = SILENT) -> Scores:
     """Scores of all candidates of a trial, (n, candidates), block by block."""
+    if isinstance(contestant.scorer, _AsFound):
+        assert trial.given is not None
+        return trial.given
     scores = np.empty(trial.candidates.shape, dtype=np.float32)
-    starts = range(0, len(trial.requests), BLOCK)
+    size = max(1, min(BLOCK, _CELLS // trial.candidates.shape[1]))
+    starts = range(0, len(trial.requests), size)
     for start in progress.track(starts, f"{contestant.name} in {trial.scenario}"):
-        block = slice(start, start + BLOCK)
+        block = slice(start, start + size)
         instructions = trial.requests.instructions[block]
         lists = trial.candidates[block]
         scores[block] = score_lists(contestant.scorer, instructions, lists, trial.seed)
@@ -98,6 +137,7 @@ def answer(
     catalogue: Catalogue,
     rows: Path | None = None,
     progress: Progress = SILENT,
+    clock: Clock | None = None,
 ) -> Iterator[Outcome]:
     """Have every model that applies answer a trial.
 
@@ -107,23 +147,42 @@ def answer(
         catalogue: The items.
         rows: Where each outcome gets a folder with run.trec and qrels.trec.
         progress: Told how far it is.
+        clock: What remembered scores have cost, which is part of what an answer costs.
     """
-    for contestant in contestants:
+    own = []
+    if trial.given is not None:
+        own = [Contestant(RETRIEVAL, "rival", inputs_of(trial.scenario), _AsFound())]
+    for contestant in (*own, *contestants):
         if not contestant.takes_part(trial):
             continue
+        start = time.perf_counter(), time.process_time()
+        before = (clock.seconds, clock.core_seconds) if clock else (0.0, 0.0)
         scores = settled(score_trial(trial, contestant, progress), trial.candidates)
-        outcome = Outcome(trial, contestant, metrics.ranks(scores))
+        spent = [time.perf_counter() - start[0], time.process_time() - start[1]]
+        if clock is not None:
+            lent = (clock.seconds - before[0], clock.core_seconds - before[1])
+            spent = [spent[0] + lent[0], spent[1] + lent[1]]
+        ranks = np.where(trial.found, metrics.ranks(scores), metrics.NOWHERE)
+        outcome = Outcome(trial, contestant, ranks, (spent[0], spent[1]))
         if rows is not None:
-            keys, folder = trial.requests.keys, rows / outcome.slug
-            write_trec(folder, keys, trial.candidates, scores, catalogue, contestant.name)
+            targets = catalogue.rows(trial.requests.item_ids)
+            write_trec(
+                rows / outcome.slug,
+                trial.requests.keys,
+                trial.candidates,
+                scores,
+                catalogue,
+                contestant.name,
+                targets=targets,
+            )
         yield outcome
 
 
 def row_of(outcome: Outcome, seed: int) -> Row:
     """Means and intervals of one outcome."""
     trial, contestant = outcome.trial, outcome.contestant
-    values = metrics.per_request(outcome.ranks)
-    ends = interval(np.stack([values[name] for name in METRICS], axis=1), seed=seed)
+    values = metrics.per_request(outcome.ranks, trial.metrics)
+    ends = intervals(values, seed)
     read = contestant.reads & inputs_of(trial.scenario)
     return Row(
         scenario=str(trial.scenario),
@@ -134,39 +193,67 @@ def row_of(outcome: Outcome, seed: int) -> Row:
         reads=tuple(name for name in _INPUTS if name in read),
         users=len(trial.requests),
         metrics=metrics.means(values),
-        interval={
-            name: (float(ends[0, column]), float(ends[1, column]))
-            for column, name in enumerate(METRICS)
-        },
+        interval=ends,
         slug=outcome.slug,
+        ranking=trial.source.ranking,
+        headline=trial.headline,
+        width=trial.candidates.shape[1],
     )
 
 
-def compare(outcomes: Sequence[Outcome], seed: int) -> list[Comparison]:
-    """Paired differences in HR@1 of each model of ours to every rival of one trial.
+def intervals(values: Mapping[str, metrics.Values], seed: int) -> dict[str, tuple[float, float]]:
+    """95 % bootstrap intervals of the means of metrics, by name."""
+    names = list(values)
+    ends = interval(np.stack([values[name] for name in names], axis=1), seed=seed)
+    return {name: (float(ends[0, at]), float(ends[1, at])) for at, name in enumerate(names)}
 
-    The best rival is the one with the highest HR@1 here, our own system without its language
-    model and with lists cut to groups aside.
+
+def compare(outcomes: Sequence[Outcome], seed: int) -> list[Comparison]:
+    """Paired differences in the headline of each model of ours to every rival of one trial.
+
+    The best rival is the one with the highest figure here, our own system without its language
+    model, lists cut to groups and what was fitted on such lists aside.
     """
+    trial = outcomes[0].trial
     values = {
-        outcome.contestant.name: metrics.measure(HEADLINE, outcome.ranks) for outcome in outcomes
+        outcome.contestant.name: metrics.measure(trial.headline, outcome.ranks)
+        for outcome in outcomes
     }
-    rivals = [o.contestant.name for o in outcomes if o.contestant.kind == "rival"]
-    outside = [name for name in rivals if name not in (WITHOUT_LM, GROUPS)]
+    rivals = [o.contestant.name for o in outcomes if o.contestant.kind != "ours"]
+    table = (str(trial.scenario), trial.protocol.value, trial.description)
+    return compare_values(values, rivals, table, trial.headline, seed)
+
+
+def compare_values(
+    values: Mapping[str, metrics.Values],
+    rivals: Sequence[str],
+    table: tuple[str, str, str],
+    headline: str,
+    seed: int,
+) -> list[Comparison]:
+    """Paired differences of one table.
+
+    Args:
+        values: Model → (n,) the headline of each request.
+        rivals: Which of them are not ours.
+        table: Scenario, protocol, candidates.
+        headline: The metric.
+        seed: Of samples.
+    """
+    outside = [name for name in rivals if name not in ASIDE]
     best = max(outside, key=lambda name: float(values[name].mean()), default=None)
     found = []
     for ours in (name for name in (OURS, LM) if name in values):
         for other in rivals:
             gap = difference(values[ours], values[other], seed=seed)
-            trial = outcomes[0].trial
             found.append(
                 Comparison(
-                    scenario=str(trial.scenario),
-                    protocol=trial.protocol.value,
-                    candidates=trial.description,
+                    scenario=table[0],
+                    protocol=table[1],
+                    candidates=table[2],
                     model=ours,
                     other=other,
-                    metric=HEADLINE,
+                    metric=headline,
                     difference=gap.mean,
                     interval=(gap.low, gap.high),
                     p_value=gap.p_value,
@@ -176,8 +263,22 @@ def compare(outcomes: Sequence[Outcome], seed: int) -> list[Comparison]:
     return found
 
 
-def per_user(outcome: Outcome) -> pl.DataFrame:
-    """Rank and metrics of every request: what per_user.parquet holds."""
+def corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """The comparisons of a whole report with their p-values after Holm."""
+    p_values = holm([one.p_value for one in comparisons])
+    return [
+        one.model_copy(update={"p_holm": p_value})
+        for one, p_value in zip(comparisons, p_values, strict=True)
+    ]
+
+
+def per_user(outcome: Outcome, popularity: NDArray[np.int64]) -> pl.DataFrame:
+    """Rank and metrics of every request: what per_user.parquet holds.
+
+    Args:
+        outcome: What a model made of a trial.
+        popularity: (items,) interactions of each item in training.
+    """
     trial = outcome.trial
     requests = trial.requests
     constant = {
@@ -185,14 +286,19 @@ def per_user(outcome: Outcome) -> pl.DataFrame:
         "protocol": trial.protocol.value,
         "candidates": trial.source.name,
         "model": outcome.contestant.name,
+        "slug": outcome.slug,
     }
+    told = [len(one.preference.history) for one in requests.instructions]
     frame = pl.DataFrame(
         {
             "key": requests.keys,
             "user_id": pl.Series(requests.user_ids, dtype=pl.String),
             "item_id": requests.item_ids,
+            "history_length": np.array(told, dtype=np.int32),
+            "activity": np.array([len(rows) for rows in requests.seen], dtype=np.int32),
+            "target_popularity": popularity[requests.targets].astype(np.int32),
             "rank": outcome.ranks.astype(np.int32),
-            **metrics.per_request(outcome.ranks),
+            **metrics.per_request(outcome.ranks, trial.metrics),
         }
     )
     return frame.select(*(pl.lit(value).alias(name) for name, value in constant.items()), pl.all())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import polars as pl
 
@@ -14,11 +15,12 @@ from instructrec.data.splits import Protocol
 from instructrec.errors import UsageError
 from instructrec.evaluation.baselines.base import reads_validation
 from instructrec.evaluation.evaluate import World, gather, measure, validation_trial
-from instructrec.evaluation.field import gather_field, ours_alone
-from instructrec.evaluation.plan import ORDER_REQUESTS, SPREAD_USERS, Plan
+from instructrec.evaluation.field import Field, gather_field, ours_alone, retrievers_of
+from instructrec.evaluation.judging import judge_all
+from instructrec.evaluation.plan import Plan, Wanted
 from instructrec.evaluation.report import Report, Spread
 from instructrec.evaluation.templates import known_spread, measure_spread, with_templates
-from instructrec.evaluation.trials import CandidateList, Trial
+from instructrec.evaluation.trials import Trial
 from instructrec.folders import MANIFEST, new_folder, read_manifest, sha256
 from instructrec.instructions.annotations import ANNOTATION_SCHEMA, Annotations
 from instructrec.instructions.corpus import Corpus
@@ -50,18 +52,12 @@ def evaluate_run(
     out: Path,
     *,
     protocol: Protocol | str | None = None,
-    candidates: Sequence[CandidateList] | None = None,
-    users: Collection[str] | None = None,
-    limit: int | None = None,
-    seed: int = 0,
-    spread_users: int = SPREAD_USERS,
-    order_requests: int = ORDER_REQUESTS,
-    max_history: int | None = None,
     device: str = "auto",
     memory: float | None = None,
     replace: bool = False,
     command: str = "instructrec evaluate",
     progress: Progress = SILENT,
+    **wanted: Unpack[Wanted],
 ) -> Report:
     """Measure a run beside its rivals on the same requests.
 
@@ -72,85 +68,41 @@ def evaluate_run(
 
     Args:
         run: A folder with dataset/, corpus/, model/, retrievers/ and fusion.json.
-        scenarios: What is to be measured; alternatives are measured one by one.
+        scenarios: What is to be measured; alternatives are measured one by one. T3 ranks the
+            candidates, T2 the whole catalogue; T0 judges items, T1 compares two.
         out: The report folder to make.
         protocol: Must be the one the run was made under; taken from it when left out.
-        candidates: Where candidates come from, each for rows of its own; 1 + 9 uniform by default.
-        users: Only these users' requests.
-        limit: At most so many requests a scenario, drawn at random.
-        seed: Seeds negatives, draws and bootstrap samples.
-        spread_users: Validation requests on which templates are measured where the model does not
-            bring what they reached; 0 leaves that out.
-        order_requests: Test requests of each scenario that are asked again with their candidates
-            in other orders; 0 leaves that out.
-        max_history: Items of a sequence at most, target included, instead of as many as in the
-            corpus; more reach the other evidence, a prompt spells out no more than in training.
         device: Where models compute (see `instructrec.backbones.load`).
         memory: About how many MiB a model may take beside its weights.
         replace: Whether a report that is there gives way.
         command: For the manifest.
         progress: Told how far it is.
+        **wanted: Whose requests, how many, which candidates: see
+            `instructrec.evaluation.plan.Plan`.
 
     Raises:
         UsageError: Another protocol, a scenario that cannot be measured, or a folder that is no
             run or holds what is fitted on test rows.
         FolderError: A stage is missing or incomplete.
     """
-    plan = Plan(
-        tuple(scenarios),
-        tuple(candidates or (CandidateList(),)),
-        None if users is None else frozenset(users),
-        limit,
-        seed,
-        spread_users,
-        order_requests,
-        max_history,
-    )
-    refuse_serving(run)
-    _check_is_run(run)
-    manifests = {name: read_manifest(run / name) for name in _STAGES}
-    chosen = same_protocol(manifests["model"], run / "model", protocol)
-    same_protocol(manifests["corpus"], run / "corpus", chosen)
-    _check_retrievers(run / "retrievers", chosen)
-    for name in ("corpus", "model", "retrievers"):
-        _check_dataset(run / name, run / "dataset")
-    world = World(
-        Dataset(run / "dataset"),
-        chosen,
-        Corpus(run / "corpus").texts,
-        max_history or manifests["corpus"].get("settings", {}).get("max_history", MAX_HISTORY),
-    )
-    trials, notes = gather(world, plan, progress)
-    chose = [manifests["model"], *_chose(run / "retrievers")]
+    plan = Plan.of(scenarios, wanted)
+    world = _world_of(run, plan, protocol)
+    learnt = _REFITTED if reads_validation(run / "retrievers") else _SAME_ROWS
+    chose = [read_manifest(run / "model"), *_chose(run / "retrievers")]
     inputs = {name: run / name for name in _STAGES}
     optional = {"retrievers": run / "retrievers" / MANIFEST, "fusion": run / "fusion.json"}
     inputs |= {name: path for name, path in optional.items() if path.is_file()}
-    with new_folder(
-        out,
-        "report",
-        command=command,
-        settings=plan.settings(),
-        seed=plan.seed,
-        inputs={**inputs, **dict(plan.inputs())},
-        replace=replace,
-    ) as draft:
-        ranker, spreads = _load_ranker(
-            run / "model", world, plan, trials, (device, memory), progress
-        )
-        learnt = _REFITTED if reads_validation(run / "retrievers") else _SAME_ROWS
-        field, missing = gather_field(run, world, ranker, plan.seed, (device, memory))
-        return measure(
-            draft,
-            world,
-            trials,
-            field.contestants,
-            seed=plan.seed,
-            spreads=spreads,
-            order_requests=plan.order_requests,
-            notes=[*notes, *missing, *_looked_at(chose, plan), learnt],
-            between=field.forget,
-            progress=progress,
-        )
+    what = _Subject(
+        world=world,
+        plan=plan,
+        model=run / "model",
+        place=(device, memory),
+        inputs=inputs,
+        settings={},
+        notes=[*_looked_at(chose, plan), learnt],
+        field=lambda ranker: gather_field(run, world, ranker, plan.seed, (device, memory)),
+    )
+    return _evaluate(what, out, command, replace, progress)
 
 
 def evaluate_model(
@@ -160,19 +112,13 @@ def evaluate_model(
     out: Path,
     *,
     protocol: Protocol | str | None = None,
-    candidates: Sequence[CandidateList] | None = None,
-    users: Collection[str] | None = None,
-    limit: int | None = None,
     annotations: pl.DataFrame | None = None,
-    seed: int = 0,
-    spread_users: int = SPREAD_USERS,
-    order_requests: int = ORDER_REQUESTS,
-    max_history: int | None = None,
     device: str = "auto",
     memory: float | None = None,
     replace: bool = False,
     command: str = "instructrec evaluate",
     progress: Progress = SILENT,
+    **wanted: Unpack[Wanted],
 ) -> Report:
     """Measure a model alone: the row `instructrec-lm` of each scenario.
 
@@ -183,56 +129,79 @@ def evaluate_model(
         scenarios: What is to be measured; alternatives are measured one by one.
         out: The report folder to make.
         protocol: Must be the one the model was made under; taken from it when left out.
-        candidates: Where candidates come from, each for rows of its own; 1 + 9 uniform by default.
-        users: Only these users' requests.
-        limit: At most so many requests a scenario, drawn at random.
         annotations: Preferences and intentions; written by the rules teacher where a scenario
             needs them and there are none here.
-        seed: Seeds negatives, draws and bootstrap samples.
-        spread_users: Validation requests on which templates are measured where the model does not
-            bring what they reached; 0 leaves that out.
-        order_requests: Test requests of each scenario that are asked again with their candidates
-            in other orders; 0 leaves that out.
-        max_history: Items of a sequence at most, target included, instead of as many as in the
-            corpus; more reach the other evidence, a prompt spells out no more than in training.
         device: Where models compute (see `instructrec.backbones.load`).
         memory: About how many MiB a model may take beside its weights.
         replace: Whether a report that is there gives way.
         command: For the manifest.
         progress: Told how far it is.
+        **wanted: See `evaluate_run`.
 
     Raises:
         UsageError: See `evaluate_run`.
         FolderError: A folder is missing, incomplete or of another kind.
     """
-    plan = Plan(
-        tuple(scenarios),
-        tuple(candidates or (CandidateList(),)),
-        None if users is None else frozenset(users),
-        limit,
-        seed,
-        spread_users,
-        order_requests,
-        max_history,
-    )
+    plan = Plan.of(scenarios, wanted)
     refuse_serving(Path(model))
     known = _tuned_here(Path(model))
     chosen, note = _model_protocol(model, known, protocol)
     data = Dataset(dataset)
     texts = annotations if annotations is not None else _texts(data, chosen, plan, progress)
-    world = World(data, chosen, Annotations.of(texts), max_history or MAX_HISTORY)
+    what = _Subject(
+        world=World(data, chosen, Annotations.of(texts), plan.max_history or MAX_HISTORY),
+        plan=plan,
+        model=model,
+        place=(device, memory),
+        inputs={**_identified(model), "dataset": dataset},
+        settings={"model": str(model)},
+        notes=[*note, *_looked_at([known] if known else [], plan)],
+        field=lambda ranker: (ours_alone(ranker, plan.seed), []),
+    )
+    return _evaluate(what, out, command, replace, progress)
+
+
+@dataclass(frozen=True, eq=False)
+class _Subject:
+    """What is measured, whichever way it was named.
+
+    Attributes:
+        world: What requests are made of.
+        plan: Which of them.
+        model: The language model's folder, or the name of a checkpoint.
+        place: Device, and memory in MiB.
+        inputs: For the manifest, with the plan's own.
+        settings: For the manifest, beside the plan's.
+        notes: What a reader must know.
+        field: Who takes part, and a line about each who cannot.
+    """
+
+    world: World
+    plan: Plan
+    model: Path | str
+    place: tuple[str, float | None]
+    inputs: Mapping[str, Path]
+    settings: Mapping[str, Any]
+    notes: Sequence[str]
+    field: Callable[[Ranker], tuple[Field, list[str]]]
+
+
+def _evaluate(what: _Subject, out: Path, command: str, replace: bool, progress: Progress) -> Report:
+    """Ask, measure and write."""
+    plan, world = what.plan, what.world
     trials, notes = gather(world, plan, progress)
     with new_folder(
         out,
         "report",
         command=command,
-        settings={**plan.settings(), "model": str(model)},
+        settings={**plan.settings(), **what.settings},
         seed=plan.seed,
-        inputs={**_identified(model), "dataset": dataset, **dict(plan.inputs())},
+        inputs={**what.inputs, **dict(plan.inputs())},
         replace=replace,
     ) as draft:
-        ranker, spreads = _load_ranker(model, world, plan, trials, (device, memory), progress)
-        field = ours_alone(ranker, plan.seed)
+        ranker, spreads = _load_ranker(what.model, world, plan, trials, what.place, progress)
+        field, missing = what.field(ranker)
+        answered, unasked = judge_all(world, plan, field.contestants, progress)
         return measure(
             draft,
             world,
@@ -241,10 +210,35 @@ def evaluate_model(
             seed=plan.seed,
             spreads=spreads,
             order_requests=plan.order_requests,
-            notes=[*notes, *note, *_looked_at([known] if known else [], plan)],
-            between=field.forget,
+            probe_requests=plan.probe_requests,
+            answered=answered,
+            shared=field.shared,
+            model=Path(what.model),
+            notes=[*notes, *unasked, *missing, *what.notes],
             progress=progress,
         )
+
+
+def _world_of(run: Path, plan: Plan, protocol: Protocol | str | None) -> World:
+    """What the requests of a run are made of, once it is certain that they were kept apart."""
+    refuse_serving(run)
+    _check_is_run(run)
+    manifests = {name: read_manifest(run / name) for name in _STAGES}
+    chosen = same_protocol(manifests["model"], run / "model", protocol)
+    same_protocol(manifests["corpus"], run / "corpus", chosen)
+    _check_retrievers(run / "retrievers", chosen)
+    for name in ("corpus", "model", "retrievers"):
+        _check_dataset(run / name, run / "dataset")
+    longest = manifests["corpus"].get("settings", {}).get("max_history", MAX_HISTORY)
+    dataset = Dataset(run / "dataset")
+    asked = plan.named_retrievers() or plan.judged()
+    return World(
+        dataset,
+        chosen,
+        Corpus(run / "corpus").texts,
+        plan.max_history or longest,
+        retrievers_of(run, dataset.catalogue) if asked else {},
+    )
 
 
 def refuse_serving(folder: Path) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypedDict
 
 import polars as pl
 
@@ -18,6 +18,22 @@ SPREAD_USERS = 200
 """Validation requests on which every template is tried."""
 ORDER_REQUESTS = 30
 """Test requests that are asked again with their candidates in other orders, of each scenario."""
+FULL_REQUESTS = 50
+"""Test requests of each scenario whose ranking of the whole catalogue is measured."""
+
+
+class Wanted(TypedDict, total=False):
+    """What a caller may say of a plan beside its scenarios; see `Plan`."""
+
+    candidates: Sequence[CandidateList] | None
+    users: Collection[str] | None
+    limit: int | None
+    seed: int
+    spread_users: int
+    order_requests: int
+    probe_requests: int
+    full_requests: int
+    max_history: int | None
 
 
 @dataclass(frozen=True)
@@ -33,7 +49,11 @@ class Plan:
         spread_users: Validation requests on which templates are measured where the model does not
             bring what they reached; 0 leaves that out.
         order_requests: See `instructrec.evaluation.order.check_orders`.
-        max_history: Items of a sequence at most, target included; as in the corpus when none.
+        max_history: Items of a sequence at most, target included, instead of as many as in the
+            corpus; more reach the other evidence, a prompt spells out no more than in training.
+        probe_requests: Test requests of each scenario with which it is found out what changes of
+            the request do (`instructrec.evaluation.probes`); 0 leaves that out.
+        full_requests: Test requests of each scenario that rank the whole catalogue, at most.
 
     Raises:
         UsageError: Two lists of candidates have one name, so that their rows would get mixed up.
@@ -47,6 +67,17 @@ class Plan:
     spread_users: int = SPREAD_USERS
     order_requests: int = ORDER_REQUESTS
     max_history: int | None = None
+    probe_requests: int = 0
+    full_requests: int = FULL_REQUESTS
+
+    @classmethod
+    def of(cls, scenarios: Sequence[Scenario], wanted: Wanted) -> Self:
+        """A plan from what a caller has said."""
+        values: dict[str, Any] = dict(wanted)
+        values["candidates"] = tuple(values.get("candidates") or (CandidateList(),))
+        users = values.get("users")
+        values["users"] = None if users is None else frozenset(users)
+        return cls(tuple(scenarios), **values)
 
     def __post_init__(self) -> None:
         names = [source.name for source in self.candidates]
@@ -60,6 +91,27 @@ class Plan:
         """Every single scenario, each once, in the order written."""
         return list(dict.fromkeys(s for scenario in self.scenarios for s in scenario.singles()))
 
+    def lists(self) -> Iterator[tuple[Scenario, CandidateList, int | None]]:
+        """Scenarios that are rankings (T2, T3), their candidates, and how many requests at most."""
+        whole = CandidateList(draw="all")
+        fewer = self.full_requests
+        if self.limit is not None:
+            fewer = min(fewer, self.limit)
+        for scenario in self.singles():
+            if scenario.axes[2] == ("T2",):
+                yield scenario, whole, fewer
+            elif scenario.axes[2] == ("T3",):
+                for source in self.candidates:
+                    yield scenario, source, fewer if source.draw == "all" else self.limit
+
+    def judged(self) -> list[Scenario]:
+        """Scenarios that are judgements (T0) and comparisons (T1)."""
+        return [one for one in self.singles() if one.axes[2] in (("T0",), ("T1",))]
+
+    def named_retrievers(self) -> bool:
+        """Whether candidates come from retrievers."""
+        return any(source.retriever for source in self.candidates)
+
     def settings(self) -> dict[str, Any]:
         """Plain values for a manifest, where the files are named by their hashes as well."""
         return {
@@ -69,6 +121,8 @@ class Plan:
             "limit": self.limit,
             "spread_users": self.spread_users,
             "order_requests": self.order_requests,
+            "probe_requests": self.probe_requests,
+            "full_requests": self.full_requests,
             "max_history": self.max_history,
         }
 

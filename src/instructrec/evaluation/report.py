@@ -10,6 +10,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict
 
 from instructrec.folders import read_json, read_manifest
+from instructrec.metrics import expected_at_random
 
 HEADLINE = "HR@1"
 """The metric that models are compared by."""
@@ -17,6 +18,15 @@ OURS = "instructrec"
 LM = "instructrec-lm"
 WITHOUT_LM = "fused-without-lm"
 GROUPS = "groups-of-ten"
+RETRIEVAL = "retrieval-order"
+"""Candidates as retrieval found them: what reranking has to beat."""
+TRAP = "trap: fitted on these lists"
+ASIDE = frozenset({WITHOUT_LM, GROUPS, TRAP})
+"""Rows that are never the best rival: parts of our own system, and the trap."""
+Kind = Literal["ours", "rival", "trap"]
+
+
+Ranking = Literal["sampled", "full", "two-stage"]
 
 
 class _Value(BaseModel):
@@ -31,7 +41,7 @@ class Row(_Value):
     candidates: str
     """What was ranked, in one phrase."""
     model: str
-    kind: Literal["ours", "rival"]
+    kind: Kind
     reads: tuple[str, ...]
     """What of an instruction it makes use of: ``history``, ``words``, both or nothing."""
     users: int
@@ -42,6 +52,20 @@ class Row(_Value):
     """Name → ends of the 95 % bootstrap interval."""
     slug: str
     """Its folder under rows/, with run.trec and qrels.trec."""
+    ranking: Ranking = "sampled"
+    """``sampled``: among few candidates beside the target, which was put in; ``full``: among the
+    whole catalogue; ``two-stage``: among what retrieval found, nothing put in."""
+    headline: str = HEADLINE
+    """The metric that this table's models are compared by."""
+    width: int = 10
+    """Places of a list, the target's among them."""
+
+    @property
+    def chance(self) -> float | None:
+        """What guessing reaches in the headline; unknown where the target may be missing."""
+        if self.ranking == "two-stage":
+            return None
+        return expected_at_random(self.headline, self.width)
 
     @property
     def table(self) -> tuple[str, str, str]:
@@ -62,6 +86,8 @@ class Comparison(_Value):
     interval: tuple[float, float]
     p_value: float
     """Of the paired randomisation test, two-sided, not corrected for the number of rivals."""
+    p_holm: float | None = None
+    """The same, corrected by Holm's method for all comparisons of the report."""
     best_rival: bool
     """Whether the other is the rival with the highest metric in this table."""
 
@@ -111,6 +137,35 @@ class OrderCheck(_Value):
         return self.scenario, self.protocol, self.candidates
 
 
+class Cost(_Value):
+    """What answering a thousand requests of one row took; not the same from run to run."""
+
+    slug: str
+    seconds: float
+    core_seconds: float
+    """Seconds of processor cores, of all cores together."""
+
+
+class Finding(_Value):
+    """What one model reached in one further question beside the tables."""
+
+    part: str
+    """Which question: see `instructrec.evaluation.findings.PARTS`."""
+    scenario: str
+    protocol: str
+    asked: str
+    """What was asked, in one phrase."""
+    model: str
+    group: str = ""
+    """Which requests, or which change of them; ``""`` where all are meant as they are."""
+    requests: int
+    metrics: dict[str, float]
+    interval: dict[str, tuple[float, float]]
+    """95 % bootstrap intervals."""
+    bins: tuple[tuple[float, float, int, float, float], ...] = ()
+    """Of judgements (T0): lower end, upper end, how many, mean probability, share that is right."""
+
+
 class Report(_Value):
     """All that was measured.
 
@@ -125,6 +180,7 @@ class Report(_Value):
     differences: tuple[Comparison, ...] = ()
     templates: tuple[Spread, ...] = ()
     orders: tuple[OrderCheck, ...] = ()
+    findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
     """What a reader must know to judge the figures."""
     seed: int = 0
@@ -162,7 +218,11 @@ def summarise(differences: Sequence[Comparison], rows: Sequence[Row]) -> str:
     Where `instructrec` is not above `fused-without-lm` with its whole paired interval, the line
     says that the language model adds nothing there.
     """
-    compared = [gap for gap in differences if gap.other == WITHOUT_LM and gap.model == OURS]
+    compared = [
+        gap
+        for gap in differences
+        if gap.other == WITHOUT_LM and gap.model == OURS and gap.metric == HEADLINE
+    ]
     if not compared:
         return (
             f"What the language model adds was not measured: {OURS} and {WITHOUT_LM} are not both "

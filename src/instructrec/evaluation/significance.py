@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -133,3 +134,21 @@ def randomisation_test(gaps: Values, *, shuffles: int = SHUFFLES, seed: int = 0)
         totals = (2 * positive - counts) @ sizes
         reached += int(np.count_nonzero(np.abs(totals) >= observed))
     return (reached + 1) / (shuffles + 1)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values corrected for how many comparisons there are, in the order given.
+
+    The k-th smallest of n is multiplied by n - k + 1; none becomes smaller than one before it, nor
+    larger than 1. The chance that any true null hypothesis is rejected stays below the level,
+    however the comparisons depend on each other.
+
+    Source: Holm, Scandinavian Journal of Statistics 6 (1979).
+    """
+    corrected = [0.0] * len(p_values)
+    highest = 0.0
+    order = sorted(range(len(p_values)), key=lambda at: p_values[at])
+    for place, at in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - place) * p_values[at]))
+        corrected[at] = highest
+    return corrected

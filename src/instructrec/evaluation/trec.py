@@ -15,6 +15,8 @@ from instructrec.protocols import Rows, Scores
 
 RUN = "run.trec"
 QRELS = "qrels.trec"
+DEPTH = 1_001
+"""Places of a list that a run file tells at most: all but those of a whole catalogue."""
 _LINES = 1_000_000
 """Lines of a run that are made at once: memory stays bounded however many requests there are."""
 
@@ -40,6 +42,9 @@ def write_trec(
     scores: Scores,
     catalogue: Catalogue,
     tag: str,
+    *,
+    targets: Rows | None = None,
+    depth: int = DEPTH,
 ) -> None:
     """Write run.trec and qrels.trec of one row.
 
@@ -54,6 +59,8 @@ def write_trec(
         scores: (n, candidates) from `settled`; ties are broken against the target.
         catalogue: Item ids by row.
         tag: Name of the model.
+        targets: (n,) rows, where column 0 has not all of them.
+        depth: Places of a list that are written; of shorter lists all.
     """
     folder.mkdir(parents=True, exist_ok=True)
     queries = pl.Series("query", [_encode(key) for key in keys])
@@ -62,9 +69,11 @@ def write_trec(
     with (folder / RUN).open("wb") as file:
         for start in range(0, len(keys), lines):
             part = slice(start, start + lines)
-            _write(_run(queries[part], candidates[part], scores[part], items, tag), file)
+            run = _run(queries[part], candidates[part], scores[part], items, tag)
+            _write(run.filter(pl.col("rank") <= depth), file)
+    right = candidates[:, 0] if targets is None else targets
     qrels = pl.DataFrame(
-        {"query": queries, "iteration": 0, "item": items.gather(candidates[:, 0]), "relevance": 1}
+        {"query": queries, "iteration": 0, "item": items.gather(right), "relevance": 1}
     )
     with (folder / QRELS).open("wb") as file:
         _write(qrels, file)
