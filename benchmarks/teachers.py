@@ -83,16 +83,20 @@ class Source:
             (pl.col("view") == view)
             & ((pl.col("kind") == "preference") | (pl.col("split") == "test"))
         ).sort("user_id")
+        asks = self.asks(chosen, seed)
+        rules = [written.text for written in RulesTeacher().write(asks)]
+        return Told(asks, chosen["text"].to_list(), rules)
+
+    def asks(self, texts: pl.DataFrame, seed: int) -> list[Ask]:
+        """What rules are asked to write in the place of these texts."""
         events = {
             user: frame.to_dicts()
             for (user,), frame in self.events.group_by("user_id", maintain_order=True)
         }
-        asks = [
+        return [
             self._ask(row, events[row["user_id"]], seed + number)
-            for number, row in enumerate(chosen.iter_rows(named=True))
+            for number, row in enumerate(texts.iter_rows(named=True))
         ]
-        rules = [written.text for written in RulesTeacher().write(asks)]
-        return Told(asks, chosen["text"].to_list(), rules)
 
     def _ask(self, row: dict[str, str], events: list[dict[str, object]], seed: int) -> Ask:
         dealt = {str(event["item_id"]): self._dealt(event) for event in events}
@@ -101,7 +105,8 @@ class Source:
             history = tuple(dealt[str(event["item_id"])] for event in events[:-2])
             return Ask("preference", view, user, None, "train", history, seed=seed)
         item = dealt[row["item_id"]]
-        return Ask("intention", view, user, row["item_id"], "test", (), item, item.review, seed)
+        item_id, split = row["item_id"], row["split"]
+        return Ask("intention", view, user, item_id, split, (), item, item.review, seed)
 
     def _dealt(self, event: dict[str, object]) -> ItemFacts:
         rating, review = event["rating"], event["review"]

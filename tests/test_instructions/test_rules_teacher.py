@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from instructrec.instructions.teachers._mining import mine, plain
 from instructrec.instructions.teachers._needs import wish_said
+from instructrec.instructions.teachers._sayings import should
 from instructrec.instructions.teachers._wording import (
     Secret,
     label_phrase,
@@ -22,6 +23,7 @@ from instructrec.instructions.teachers._wording import (
     with_article,
 )
 from instructrec.instructions.teachers.base import Ask, ItemFacts
+from instructrec.instructions.teachers.named import teacher_named
 from instructrec.instructions.teachers.rules import LONGEST_TEXT, RulesTeacher
 
 TEACHER = RulesTeacher()
@@ -188,6 +190,25 @@ def test_specific_is_the_labels_broad_to_narrow_and_limits_only_on_request() -> 
     assert more == "Beauty, Skin Care, Toners, Acme, under 15 dollars"
     assert TEACHER.specific(ItemFacts("Soul", ("Music", "Soul", "Funk"))) == "Music, Funk"
     assert TEACHER.specific(ItemFacts("x")) == ""
+
+
+SHIRT = ItemFacts(
+    "Zed", ("Clothing", "Shirts"), attributes=(("colour", "Blue"), ("size", "M")), price=27.0
+)
+
+
+def test_limits_are_attributes_and_a_price_after_the_labels() -> None:
+    teacher = RulesTeacher(limits=True)
+    assert teacher.specific(SHIRT) == "Clothing, Shirts, Blue, M, under 30 dollars"
+    drawn = {teacher.specific(SHIRT, np.random.default_rng(seed)) for seed in range(20)}
+    assert all(text.startswith("Clothing, Shirts") for text in drawn) and len(drawn) > 4
+    assert TEACHER.specific(SHIRT) == "Clothing, Shirts"
+    assert teacher.name == "rules:limits" and teacher_named("rules:limits").name == teacher.name
+
+
+def test_attributes_stand_for_categories_that_are_missing() -> None:
+    game = ItemFacts("Turbo", attributes=(("platform", "Wii"), ("kind", "unknown")))
+    assert TEACHER.specific(game) == "Wii"
 
 
 HISTORY = (
@@ -381,3 +402,115 @@ def test_a_lamp_is_no_album_and_an_album_no_lamp() -> None:
     lamp = ItemFacts("Acme Bright Folding Desk Lamp, Black", ("Home & Kitchen",))
     assert "album" not in say("This album of mine was dark before. Sturdy base.", lamp)
     assert "lamp" not in say("I read under this lamp while the mellow soul plays.")
+
+
+def album(review: str, view: str = "what_i_want", **facts: object) -> set[str]:
+    """What is wished for an album with this review, in several wordings."""
+    item = replace(ALBUM, **facts)  # type: ignore[arg-type]
+    return {say(review, item, view, seed) for seed in range(12)}
+
+
+@pytest.mark.parametrize(
+    ("review", "part"),
+    [
+        ("It came out in 1971 and I wore out the tape.", "early-seventies"),
+        ("Pure late 80's magic, every minute of it.", "late-eighties"),
+        ("The guitar riffs are everywhere and I like that.", "guitar riffs"),
+        ("There is a melodious chorus on most of these.", "a melodious chorus"),
+        ("Plenty of banjo, and then strings.", "banjo and strings"),
+        ("I play this whenever we have a party at home.", "for a party"),
+        ("Everybody will dance to it.", "to dance to"),
+        ("It takes me back to the yard where we played.", "takes me back to my younger days"),
+        ("Every track is a winner.", "good from start to finish"),
+        ("She is a songstress of her own kind.", "a strong woman's voice"),
+    ],
+)
+def test_years_nouns_and_common_sayings_of_a_review_are_understood(review: str, part: str) -> None:
+    assert any(part in text for text in album(review)), album(review)
+
+
+def test_a_saying_that_is_denied_is_not_wished_for() -> None:
+    assert not any("dance" in text for text in album("Nobody wants to. I never dance to it."))
+    assert not any("goosebumps" in text for text in album("It gave me no goosebumps at all."))
+
+
+def test_a_complaint_is_turned_into_what_is_wished_for_instead() -> None:
+    bored = "So boring that I left the room."
+    assert any("doesn't get boring" in text for text in album(bored, rating=1.0))
+    assert not any("boring" in text for text in album(bored, rating=5.0))
+    lamp = ItemFacts("Acme 300", ("Home & Kitchen",), rating=1.0)
+    texts = {say("It broke the second day.", lamp, seed=seed) for seed in range(9)}
+    assert all("doesn't break after a few weeks" in text for text in texts)
+
+
+def test_the_second_wish_says_sayings_in_its_own_way() -> None:
+    texts = album("It still sounds great and never gets old.", "what_it_is_like")
+    assert any("should still sound fresh" in text for text in texts) or any(
+        "should never get old" in text for text in texts
+    )
+    assert [should(that) for that in ("is quiet", "doesn't leak", "I can use", "really works")] == [
+        "be quiet",
+        "not leak",
+        "be something I can use",
+        "really work",
+    ]
+
+
+def test_an_album_is_named_by_the_shelf_on_which_it_stands_in_most_places() -> None:
+    shelves = ("CDs & Vinyl", "Blues", "Pop", "R&B", "Funk", "Soul", "Rock", "Digital Music")
+    assert any("some R&B" in text for text in album("Great!", categories=shelves))
+    assert not any("blues" in text for text in album("Great!", categories=shelves))
+
+
+def test_music_has_no_parts_that_one_holds_in_ones_hands() -> None:
+    texts = album("A tough cookie with sturdy straps and a funky beat.")
+    assert not any(re.search("cookie|straps", text) for text in texts)
+    assert any("funky beat" in text for text in texts)
+
+
+def test_something_for_the_cats_is_not_for_the_pet_as_well() -> None:
+    toy = ItemFacts("Yowl", ("Pet Supplies",))
+    texts = {say("I got them for my cats.", toy, seed=seed) for seed in range(9)}
+    assert all("for my cats" in text and "my pet" not in text for text in texts)
+
+
+def shelf(*games: tuple[str, str, str]) -> tuple[ItemFacts, ...]:
+    return tuple(
+        ItemFacts(title, attributes=(("platform", platform), ("kind", kind)))
+        for title, platform, kind in games
+    )
+
+
+def test_a_taste_for_games_is_told_by_kind_and_what_they_are_played_on() -> None:
+    history = shelf(
+        ("Turbo Kart Racing", "Wii", "game"),
+        ("City Racer 2", "Wii", "game"),
+        ("Zed Wireless Headset", "Wii", "accessory"),
+    )
+    for seed in range(9):
+        text = like(history, "overall", seed)
+        assert "racing games" in text and "headsets" in text and "mostly on the Wii" in text
+        assert re.match(r"(?:They|The player|This player) ", text)
+    assert "mostly on PC" in like(shelf(("Chess A", "PC", "game"), ("B", "PC", "game")), "overall")
+
+
+def test_a_taste_for_music_tells_its_decade_its_sound_and_what_it_is_for() -> None:
+    history = (
+        replace(ALBUM, review="Funky basslines from 1978. I dance to it.", rating=5.0),
+        ItemFacts("Other Day", ALBUM.categories, rating=5.0, review="Warm horns, 1977 at best."),
+    )
+    texts = {like(history, "overall", seed) for seed in range(9)}
+    assert all("late-seventies soul" in text for text in texts)
+    assert all("often to dance to" in text for text in texts)
+    assert any("funky basslines" in text for text in texts)
+
+
+def test_one_purchase_alone_is_told_as_such() -> None:
+    texts = {like(HISTORY[:1], "long_term", seed) for seed in range(12)}
+    assert any("one choice" in text or "single choice" in text for text in texts)
+    assert not any("Time and again" in text for text in texts)
+
+
+def test_of_long_reviews_no_more_is_read_for_a_taste_either() -> None:
+    late = replace(ALBUM, review=f"{'It came on a Monday. ' * 200}Warm horns.", rating=5.0)
+    assert "horns" not in like((late, late), "overall")

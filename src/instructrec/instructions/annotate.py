@@ -152,7 +152,7 @@ def asks_of_items(
     writes_queries = getattr(teacher, "writes_queries", False)
     has_texts = getattr(teacher, "has_texts", False)
     for row, item in item_facts(dataset, np.array(rows, dtype=np.int64)).items():
-        views = [SPECIFIC_VIEW] * (bool(item.categories) or has_texts)
+        views = [SPECIFIC_VIEW] * (bool(item.categories or item.attributes) or has_texts)
         views += [QUERY_VIEW] * writes_queries
         if views:
             yield [

@@ -97,7 +97,10 @@ def wish_of(review: str, facts: ItemFacts) -> Wish | None:
     deed = deed if own(deed) else ("", "")
     without = _without(said, qualities, own)
     ease = own.first(said.ease)
-    that = tuple(text for text in own(common.that) if not (ease and "easy" in text))
+    told = {word[:5] for word in qualities} | {"easy" for _ in ease[:1]}
+    that = tuple(
+        text for text in own(common.that) if told.isdisjoint(word[:5] for word in text.split())
+    )
     return Wish(stated, thing, other, features, qualities, ease, deed, that, without, purposes)
 
 
@@ -127,10 +130,8 @@ def _things(
     is_music = domain_of(facts.categories)[1] == "music"
     labels = secret.open(broad_genres(facts.categories)) if is_music else ()
     genres = genres or list(labels[:1])
-    taken = set(" ".join(genres).split())
-    further = [label for label in labels if taken.isdisjoint(label.split())][:1]
     thing = _thing(head, decade, genres[:1], qualities[:2], broad)
-    other = _thing("", decade, genres[1:2] or further or genres, qualities[2:4], broad)
+    other = _thing("", decade, genres[1:2] or genres, qualities[2:4], broad)
     return thing, other
 
 
@@ -189,7 +190,9 @@ def _heads(said: Mined, facts: ItemFacts) -> tuple[str, ...]:
     domain = domain_of(facts.categories)[1]
     if domain in media:
         return (said.head,) if said.head in media[domain] else ()
-    return () if domain and said.head in media["music"] else (said.head,)
+    if domain and (not said.pointed or said.head in media["music"]):
+        return ()
+    return (said.head,)
 
 
 def _unsaid(
@@ -277,21 +280,29 @@ def what_i_want(wish: Wish, rng: np.random.Generator) -> Iterator[str]:
         that = ()
     asks = _WANTS[:7] if thing.startswith("something") or " for " in thing else _WANTS
     want = asks[start % len(asks)]
+    thing = _fitting(thing, wish.purposes[:1])
     purpose = "".join(f" {one}" for one in wish.purposes[:1])
     tail = f", {_something(that[0])}" if that else ""
     if wish.purposes and wish.purposes[0].startswith("for my") and rng.random() < 0.4:
         yield _ended(f"{capital(wish.purposes[0])} I want {_with(wish.thing, features)}", wish)
     if purpose and features and (purpose.startswith(" to ") or rng.random() < 0.5):
-        yield _ended(f"{want.format(wish.thing)}{purpose}, with {listed(features)}", wish)
+        yield _ended(f"{want.format(thing)}{purpose}, with {listed(features)}", wish)
     if tail and not (purpose and features):
         plain_one = thing == wish.thing and not (features or purpose)
         if plain_one and thing.startswith(("something", "a ", "an ")):
             yield _ended(want.format(f"{thing} that {that[0]}"), wish)
         yield _ended(f"{want.format(_with(thing, features))}{purpose}{tail}", wish)
     yield _ended(f"{want.format(_with(thing, features))}{purpose}", wish)
-    yield _ended(f"{want.format(wish.thing)}{purpose}", wish)
+    yield _ended(f"{want.format(_fitting(wish.thing, wish.purposes[:1]))}{purpose}", wish)
     if purpose:
         yield _ended(f"{_WANTS[start % 7].format('something')}{purpose}", wish)
+
+
+def _fitting(thing: str, purposes: tuple[str, ...]) -> str:
+    """A thing that is not for two: ``something for my pet`` for my cats is something for these."""
+    if purposes and purposes[0].startswith("for ") and thing.startswith("something"):
+        return thing.split(" for ", maxsplit=1)[0]
+    return f"{thing}," if purposes and " for " in thing else thing
 
 
 def _something(that: str) -> str:
@@ -352,8 +363,8 @@ def _hopes(wish: Wish, later: tuple[str, ...], be: str, that: str) -> list[str]:
         ]
     return [
         f"I'd like {thing}{purpose} {that_it}",
-        f"It should be {be} and {should(that)}" if be else f"It should {should(that)}{purpose}",
-        f"Ideally {wish.other}{purpose} {that_it}",
+        f"It should be {be} and {should(that)}" if be else f"It should {should(that)}",
+        f"Ideally it would be {wish.other} {that_it}",
     ]
 
 

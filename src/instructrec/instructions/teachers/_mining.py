@@ -32,6 +32,7 @@ _JOINED: Final = (
     ("igh quality", "igh-quality"),
     ("hard hitting", "hard-hitting"),
 )
+_AFTER_NOUNS: Final = frozenset(("for", "in", "on", "of", "to"))
 _KNOWN: Final = 1.5
 """Features scored as high have a noun that the lexicon knows."""
 
@@ -42,6 +43,7 @@ class Mined:
 
     Attributes:
         head: What the thing is, ``""`` when not said.
+        pointed: Whether it is said with "this" or "these".
         genres: Its kinds, in the order named.
         decade: Such as ``seventies`` or ``early eighties``; ``""`` when none is named.
         era: The same, by the first year named.
@@ -72,6 +74,7 @@ class Mined:
     hints: tuple[str, ...] = ()
     recipient: str = ""
     purpose: str = ""
+    pointed: bool = False
 
 
 def plain(text: str) -> str:
@@ -105,6 +108,7 @@ class _Miner:
         self.qualities: dict[str, None] = {}
         self.hints: dict[str, None] = {}
         self.too: dict[str, None] = {}
+        self.pointed = False
         self.genres: dict[str, None] = {}
         self.head = self.decade = self.era = self.recipient = self.purpose = self.ease = ""
 
@@ -139,6 +143,7 @@ class _Miner:
             tuple(hint for hint in self.hints if hint not in self.qualities),
             self.recipient,
             self.purpose,
+            self.pointed,
         )
 
     # What is said with an adjective
@@ -213,11 +218,7 @@ class _Miner:
             return pair, at + 2
         if known.is_noun(first) or first in known.heads or first in known.genres:
             return first, at + 1
-        if (
-            second in grammar().stops
-            or second in grammar().to_be
-            or second in ("for", "in", "on", "of", "to")
-        ):
+        if second in grammar().stops or second in grammar().to_be or second in _AFTER_NOUNS:
             return first, at + 1
         return "", at
 
@@ -313,8 +314,8 @@ class _Miner:
         head = lexicon().heads.get(self.tokens[at + 1])
         if at and self.tokens[at - 1] == "in":
             return at + 1
-        if head and not self.head and self.raw[at + 1] == self.tokens[at + 1]:
-            self.head = head
+        if head and not self.pointed and self.raw[at + 1] == self.tokens[at + 1]:
+            self.head, self.pointed = head, True
         return at + 1
 
     def genre(self, at: int) -> int:

@@ -356,7 +356,7 @@ _ON_PLATFORM: Final = re.compile(r"[A-Z].* games$")
 
 
 def _wished(that: str, domain: str) -> str:
-    thing = {"music": "music", "games": "a game"}.get(domain, "something")
+    thing = "preferably music" if domain == "music" else "always something"
     return f"{thing} {that}" if that.startswith("they ") else f"{thing} that {that}"
 
 
@@ -392,8 +392,8 @@ def long_term(taste: Taste, rng: np.random.Generator) -> str:
             f"They have held on to {labels} all along",
         )[int(rng.integers(6))]
         text = f"{lead}, and they prize {listed(traits)}" if traits else lead
-        if that and not traits:
-            text += f", and to {_wished(that[0], taste.domain)}" if " to " in lead else ""
+        if that and not traits and " to " in lead:
+            text += f", and to what {that[0]}"
         return f"{text}{_placed(taste) if not traits else ''}."
     if traits:
         return f"What they have always prized is {listed(traits)}."

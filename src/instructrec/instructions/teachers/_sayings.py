@@ -73,7 +73,7 @@ def should(that: str) -> str:
         return f"not {rest}"
     if verb == "isn't":
         return f"not be {rest}"
-    return f"{base_form(verb) or verb} {rest}"
+    return f"{base_form(verb) or verb} {rest}".strip()
 
 
 def _place(text: str, cue: str, denied: bool) -> int:

@@ -90,7 +90,7 @@ def distinct_nouns(phrases: Sequence[str]) -> tuple[str, ...]:
     """Phrases without those that end like one before them."""
     kept: dict[str, str] = {}
     for phrase in phrases:
-        kept.setdefault(phrase.rsplit(maxsplit=1)[-1], phrase)
+        kept.setdefault(phrase.rsplit(maxsplit=1)[-1].removesuffix("s"), phrase)
     return tuple(kept.values())
 
 

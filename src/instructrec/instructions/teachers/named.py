@@ -20,7 +20,7 @@ def teacher_named(
     """The teacher of a name; nothing is sent or loaded before it is asked.
 
     Args:
-        spec: One of `TEACHERS`.
+        spec: One of `TEACHERS`, or ``rules:limits`` (see `RulesTeacher`).
         options: How it is reached and what it may cost.
         progress: Told what a language model costs and how fast it is.
 
@@ -32,7 +32,7 @@ def teacher_named(
     if kind == "rules":
         from instructrec.instructions.teachers.rules import RulesTeacher
 
-        return RulesTeacher()
+        return RulesTeacher(limits=rest == "limits")
     if kind == "answers":
         from instructrec.instructions.teachers.answers import AnswersTeacher
 
@@ -72,7 +72,8 @@ def completions_named(spec: str, options: TeacherOptions = _RULES) -> Completion
 
 def _parts(spec: str) -> tuple[str, str]:
     kind, colon, rest = spec.partition(":")
-    if spec != "rules" and not (kind in {"openai", "local", "answers"} and rest and colon):
+    with_rest = kind in {"openai", "local", "answers"} and rest and colon
+    if spec not in {"rules", "rules:limits"} and not with_rest:
         raise UsageError(f"{spec!r} is not a teacher", f"Use one of {', '.join(TEACHERS)}")
     return kind, rest
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -31,8 +31,8 @@ class RulesTeacher:
     No text names the title it is made from, or any three words in a row of it.
 
     Args:
-        limits: Whether specific intentions also name the brand and a price limit; the paper's are
-            category labels alone.
+        limits: Whether specific intentions also name attributes, the brand and a price limit
+            ("blue, under 30 dollars"); the paper's are category labels alone.
         longest_review: Characters that are read of a review.
 
     Example:
@@ -49,12 +49,13 @@ class RulesTeacher:
 
     def __init__(self, *, limits: bool = False, longest_review: int = LONGEST_REVIEW) -> None:
         self.limits = limits
+        self.name = "rules:limits" if limits else "rules"
         self.longest_review = longest_review
 
     @property
     def in_workers(self) -> bool:
         """Whether its name alone tells what it is (see `Teacher`)."""
-        return not self.limits and self.longest_review == LONGEST_REVIEW
+        return self.longest_review == LONGEST_REVIEW
 
     def preference(self, history: Sequence[ItemFacts], view: str, rng: np.random.Generator) -> str:
         """What somebody likes, in the third person.
@@ -96,16 +97,19 @@ class RulesTeacher:
     def specific(self, facts: ItemFacts, rng: np.random.Generator | None = None) -> str:
         """The item's labels, broad to narrow, joined by commas (I2).
 
+        Where there are no categories, the values of its attributes stand for them.
+
         Args:
             facts: The item.
-            rng: Draws whether brand and price limit are named, when `limits` is set; without it
-                both are.
+            rng: Draws which of attributes, brand and price limit are named as well, when `limits`
+                is set; without it all are.
         """
         secret = Secret(facts.title)
-        labels = (" ".join(label.replace("_", " ").split()) for label in facts.categories)
-        parts = [label for label in dict.fromkeys(labels) if label]
+        parts = _tidy(facts.categories) or _values(facts)
         if self.limits:
-            parts += [part for part in _limits(facts) if rng is None or rng.random() < 0.5]
+            limits = [value for value in _values(facts) if value not in parts]
+            limits += _limits(facts)
+            parts += [part for part in limits if rng is None or rng.random() < 0.5]
         parts = [part for part in parts if not secret.told_by(part)]
         while parts and secret.told_by(", ".join(parts)):
             parts.pop()
@@ -150,6 +154,19 @@ def _preferences(
             yield long_term(whole, rng)
         else:
             yield short_term(taste_of(history, fades=True), whole, rng)
+
+
+def _tidy(labels: Iterable[str]) -> list[str]:
+    """Labels once each, in order, without those that say that nothing is known."""
+    told = (" ".join(label.replace("_", " ").split()) for label in labels)
+    return [label for label in dict.fromkeys(told) if label and label.lower() not in _UNKNOWN]
+
+
+_UNKNOWN = frozenset(("unknown", "other", "others", "n/a", "none", "-"))
+
+
+def _values(facts: ItemFacts) -> list[str]:
+    return _tidy(value for _, value in facts.attributes)
 
 
 def _limits(facts: ItemFacts) -> list[str]:
