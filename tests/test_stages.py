@@ -95,6 +95,11 @@ def test_an_encoder_that_is_pulled_later_makes_the_retrievers_anew(monkeypatch):
     assert changed == ["retrievers", "retrievers-serving"]
 
 
-def test_a_file_of_texts_is_an_input_of_the_corpus(tmp_path: Path):
-    texts = tmp_path / "texts.parquet"
-    assert by_name(RunConfig(annotations=texts))["corpus"].files == {"annotations": texts}
+def test_a_file_of_texts_decides_the_corpus_by_its_content(tmp_path: Path):
+    texts = tmp_path / "texts.csv"
+    texts.write_text("user_id,text\nu,Likes tea.\n")
+    config = RunConfig(teacher=f"answers:{texts}")
+    before = by_name(config)["corpus"].settings
+    assert before == by_name(config)["corpus"].settings
+    texts.write_text("user_id,text\nu,Likes coffee.\n")
+    assert by_name(config)["corpus"].settings != before

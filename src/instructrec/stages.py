@@ -55,8 +55,6 @@ class RunConfig(BaseModel):
     """Who writes preferences and intentions."""
     teacher_options: TeacherOptions = TeacherOptions()
     """How a teacher that is a language model or a file is reached, and what it may cost."""
-    annotations: Path | None = None
-    """A file of texts somebody already has, instead of a teacher's."""
     backbone: str = "tiny-causal"
     """A backbone made from nothing, or any checkpoint."""
     budget: float | None = Field(default=None, ge=10)
@@ -205,7 +203,6 @@ def stages_of(
         "spread_users": config.spread_users,
         "order_requests": config.order_requests,
     }
-    texts = {"annotations": config.annotations} if config.annotations else {}
     plan: list[tuple[str, Mapping[str, Any], Callable[..., None], tuple[str, ...]]] = [
         ("model", config.tune_settings(), _tune, ("dataset", "corpus")),
         ("retrievers", base, _fit_retrievers, learnt_from),
@@ -229,16 +226,13 @@ def stages_of(
         "max_history": config.max_history,
         "teacher": config.teacher,
     }
-    if not config.annotations:
-        parameters = teacher_parameters(config.teacher, config.teacher_options)
-        if parameters:
-            corpus_settings["teacher_parameters"] = parameters
+    if parameters := teacher_parameters(config.teacher, config.teacher_options):
+        corpus_settings["teacher_parameters"] = parameters
     corpus = Stage(
         "corpus",
         corpus_settings,
         partial(_corpus, config, progress=progress, executor=executor),
         ("dataset",),
-        files=texts,
         seed=config.seed,
     )
     held = {"held_out": config.held_out_users} if config.held_out_users else {}
@@ -267,7 +261,6 @@ def _corpus(
     config: RunConfig, target: Path, *, progress: Progress, executor: Executor | None
 ) -> None:
     from instructrec.instructions.builder import CorpusConfig, build_corpus
-    from instructrec.instructions.given import read_annotations
     from instructrec.instructions.planning import asking_knowingly
     from instructrec.instructions.teachers.named import teacher_named
 
@@ -277,18 +270,14 @@ def _corpus(
         seed=config.seed,
         max_history=config.max_history,
     )
-    given = config.annotations
     dataset = Dataset(target.parent / "dataset")
-    teacher = None
-    if given is None:
-        teacher = teacher_named(config.teacher, config.teacher_options, progress)
+    teacher = teacher_named(config.teacher, config.teacher_options, progress)
     with asking_knowingly(dataset, teacher, settings, progress):
         build_corpus(
             dataset,
             teacher,
             target,
             settings,
-            annotations=read_annotations(given) if given else None,
             replace=True,
             executor=executor,
             progress=progress,

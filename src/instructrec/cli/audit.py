@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from instructrec.cli.app import JsonFlag, emit, show
+from instructrec.cli.app import JsonFlag, emit
 from instructrec.cli.progress import make_progress
 from instructrec.errors import DataError
 
@@ -103,6 +104,7 @@ def judge(
     seed: SeedOption = 0,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 0,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    json: JsonFlag = False,
 ) -> None:
     """Open a page on this machine where a person judges texts: 1 yes, 0 no, ← back.
 
@@ -120,8 +122,13 @@ def judge(
         raise DataError(f"{corpus} has no preference and no intention", "Judge another corpus")
     sheet = Sheet(drawn, out)
     with JudgePage(sheet, port) as page:
-        show(f"{page.url}  ({sheet.done} of {len(sheet.steps)} answered; Ctrl-C to stop)")
-        show(f"Afterwards: instructrec corpus audit {corpus} --judged {out}")
+        emit(
+            {"url": page.url, "answered": sheet.done, "of": len(sheet.steps)},
+            f"{page.url}  ({sheet.done} of {len(sheet.steps)} answered; Ctrl-C to stop)\n"
+            f"Afterwards: instructrec corpus audit {corpus} --judged {out}",
+            as_json=json,
+        )
+        sys.stdout.flush()
         if open_page:
             import webbrowser
 

@@ -68,9 +68,6 @@ def build(
     language: LanguageFlag = None,
     cache: CacheFlag = None,
     answers_columns: AnswersColumnsFlag = None,
-    annotations: Annotated[
-        File, typer.Option(help="Texts you already have, instead of a teacher's.", metavar="FILE")
-    ] = None,
     backbone: Annotated[
         str | None,
         typer.Option(
@@ -130,7 +127,6 @@ def build(
     flags = {
         "protocol": protocol,
         "teacher": teacher,
-        "annotations": annotations,
         "backbone": backbone,
         "encoder": encoder,
         "tower": tower or None,

@@ -46,13 +46,6 @@ def build(
     dataset: Annotated[Path, typer.Argument(help="A dataset folder.", metavar="DATASET")],
     out: Annotated[Path, typer.Option(help="The corpus folder to make.")],
     teacher: Annotated[str, typer.Option(help=TEACHER_HELP)] = "rules",
-    annotations: Annotated[
-        Path | None,
-        typer.Option(
-            help="A Parquet file of texts you already have (user_id, item_id, kind, view, split, "
-            "text), taken instead of a teacher's."
-        ),
-    ] = None,
     protocol: Annotated[
         str, typer.Option(help="How targets are set apart: leave-one-out, items or time.")
     ] = "leave-one-out",
@@ -92,7 +85,6 @@ def build(
     from instructrec.data.splits import Protocol
     from instructrec.instructions.builder import CorpusConfig, build_corpus
     from instructrec.instructions.executors import executor_named
-    from instructrec.instructions.given import read_annotations
     from instructrec.instructions.planning import asking_knowingly, plan_corpus
     from instructrec.instructions.schema import Scenario
     from instructrec.instructions.teachers.named import teacher_named
@@ -119,7 +111,7 @@ def build(
         max_history=max_history,
         scenarios=tuple(str(Scenario.parse(text)) for text in scenario) if scenario else None,
     )
-    writer = None if annotations else teacher_named(teacher, options, progress)
+    writer = teacher_named(teacher, options, progress)
     source = Dataset(dataset)
     if dry_run:
         plan = plan_corpus(source, writer, config, progress)
@@ -131,7 +123,6 @@ def build(
             writer,
             out,
             config,
-            annotations=read_annotations(annotations) if annotations else None,
             replace=replace,
             executor=executor_named(executor, workers, address),
             progress=progress,
