@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from functools import cached_property
 
 import numpy as np
+import polars as pl
 
 from instructrec.data.catalogue import Catalogue
 from instructrec.data.dataset import Dataset
@@ -15,7 +16,7 @@ from instructrec.errors import UsageError
 from instructrec.instructions.requests import MAX_HISTORY, user_profiles
 from instructrec.instructions.schema import Context, Instruction, Preference
 from instructrec.instructions.wishes import Vocabulary, parse_request
-from instructrec.protocols import Filters, Rows
+from instructrec.protocols import Condition, Filters, Rows
 
 
 @dataclass(frozen=True)
@@ -79,14 +80,15 @@ class Understanding:
         """Understand one request (arguments as in `instructrec.questions.Question`).
 
         Raises:
-            UsageError: A filter names a column that the items do not have.
+            UsageError: A filter names a column that the items do not have, or compares it with
+                what it cannot be compared with.
         """
         notes: list[str] = []
         rows, told, known_user = self._history(user, history, recent, notes)
         intention, said = parse_request(wish, self._vocabulary)
         given = filters or Filters()
         for condition in given.conditions:
-            condition.expression(self._catalogue.items.schema)
+            _check(condition, self._catalogue.items)
         conditions = tuple(dict.fromkeys((*given.conditions, *said.conditions)))
         ids = self._catalogue.item_ids
         exclude = given.exclude | said.exclude
@@ -164,6 +166,22 @@ class Understanding:
                 raise UsageError(f"the catalogue has no item {text!r}", cure)
             found.append(row)
         return np.array(list(dict.fromkeys(found)), dtype=np.int64)
+
+
+def _check(condition: Condition, items: pl.DataFrame) -> None:
+    """Refuse a condition that cannot be looked at.
+
+    Raises:
+        UsageError: There is no such column, or its values are of a kind that does not fit.
+    """
+    expression = condition.expression(items.schema)
+    try:
+        items.head(1).select(expression)
+    except pl.exceptions.PolarsError:
+        raise UsageError(
+            f"{condition} does not fit the values of {condition.column}",
+            "Compare numbers with numbers and texts with texts; lists have values",
+        ) from None
 
 
 def _folded(text: str) -> str:

@@ -83,3 +83,9 @@ def test_a_stranger_with_recent_items_is_no_stranger_any_more(recommender):
     (answer,) = recommender.answer([Question(user="zoe", recent=("g1",), k=2)])
     assert answer.scenario == "P1,I0,T3"
     assert answer.notes == ()
+
+
+@pytest.mark.parametrize("text", ["categories==Garden", "title<=3", "price==cheap"])
+def test_a_condition_that_does_not_fit_its_column_is_refused_in_one_line(recommender, text):
+    with pytest.raises(UsageError):
+        recommender.recommend(filters=Filters.parse([text]))

@@ -28,6 +28,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Make a recommender from your own logs, in one go.",
     ),
     "recommend": ("instructrec.cli.recommend", "Answer one request, or those of many users."),
+    "serve": ("instructrec.cli.serve", "Serve a run over HTTP."),
+    "keys": ("instructrec.cli.keys", "Make, list and take back a server's API keys."),
     "data": ("instructrec.cli.data", "Import logs, make a marketplace, describe a dataset."),
     "corpus": ("instructrec.cli.corpus", "Turn a dataset into instructions, or describe a corpus."),
     "teacher": ("instructrec.cli.teacher", "Look at what language models answered and share it."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import time
 import uuid
@@ -16,6 +17,7 @@ from instructrec.serving.metrics import Metrics
 from instructrec.serving.problems import problem
 from instructrec.serving.settings import is_loopback
 
+_log = logging.getLogger("instructrec.serving")
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -56,12 +58,12 @@ class Edge:
         given = headers.get("x-request-id", "")
         request_id = given if _ID.fullmatch(given) else uuid.uuid4().hex
         scope["request_id"] = request_id
-        started, status = time.perf_counter(), 500
+        started, status, begun = time.perf_counter(), 500, False
 
         async def answer(message: Message) -> None:
-            nonlocal status
+            nonlocal status, begun
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, begun = message["status"], True
                 named = (b"x-request-id", request_id.encode())
                 message["headers"] = [*message.get("headers", []), named]
             await send(message)
@@ -72,6 +74,10 @@ class Edge:
                 await problem(refused, request_id)(scope, receive, answer)
             else:
                 await self.app(scope, self._limited(receive), answer)
+        except Exception:
+            _log.exception("request %s failed", request_id)
+            if not begun:
+                await problem(500, request_id)(scope, receive, answer)
         finally:
             route = getattr(scope.get("route"), "path", "other")
             self.metrics.request(route, status, time.perf_counter() - started)

@@ -92,14 +92,8 @@ async def _told(request: Request, error: Exception) -> JSONResponse:
     return problem(status, _id(request), headers={"Retry-After": "5"} if status == 503 else None)
 
 
-async def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    _log.exception("request %s failed", _id(request), exc_info=error)
-    return problem(500, _id(request))
-
-
 def install(app: FastAPI) -> None:
-    """Let an application answer every error as problem details."""
+    """Let an application answer errors as problem details; `edge` answers what is unexpected."""
     app.add_exception_handler(RequestValidationError, _wrong)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(InstructRecError, _told)
-    app.add_exception_handler(Exception, _unexpected)

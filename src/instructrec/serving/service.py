@@ -74,9 +74,8 @@ class Service:
             Question(history=tuple(some), pool=pool),
             Question(history=tuple(some), wish=some[0], pool=pool, evidence="without_lm"),
         )
-        for _ in range(2):
-            for question in kinds:
-                self.answer([question])
+        for question in kinds:
+            self.answer([question])
 
     def close(self) -> None:
         """Answer what was accepted and close the store."""
