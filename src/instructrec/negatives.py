@@ -24,8 +24,8 @@ TABLES = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson")
 """How the names of files end that `read_table` reads."""
 _BLOCK = 2_000_000
 """Draws held in memory at a time."""
-_MATCHED = 4
-"""Items on each side of the target in order of popularity, for every negative that is drawn."""
+_MATCHED = 8
+"""Items next to the target in order of popularity, for every negative that is drawn from them."""
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -92,9 +92,10 @@ def matched_negatives(
 ) -> Rows:
     """Draw n items for each request that are about as popular as its target.
 
-    Items stand in order of popularity, equals at random; the draw is uniform over the nearest
-    ones, as many above the target as below it, that the user has not had. Popularity alone then
-    comes out near chance, unlike with uniform negatives (docs/paper.md §7).
+    Items stand in order of popularity, equals at random; the draw is uniform over the items of a
+    short stretch in which the target is at a random place, without what the user has had.
+    Popularity alone then comes out near chance, unlike with uniform negatives (docs/paper.md §7);
+    only the few most popular targets have nothing above them.
 
     Args:
         popularity: (items,) interactions of each in training.
@@ -118,11 +119,13 @@ def matched_negatives(
     result = np.full((len(keys), 1 + n), -1, dtype=np.int64)
     result[:, 0] = targets
     for line, (key, target, avoid) in enumerate(zip(keys, targets.tolist(), seen, strict=True)):
-        width = _MATCHED * n + len(avoid)
-        start = max(0, min(places[target] - width, items - 2 * width - 1))
-        near = order[start : start + 2 * width + 1]
-        near = np.sort(near[(near != target) & ~np.isin(near, avoid)])
         own = np.array([stable_hash("negatives", seed, key)], dtype=np.uint64)
+        width = _MATCHED * n + len(avoid)
+        # The target's own place in the window is drawn, or being in the middle would tell it.
+        before = int(_stream(own, np.array([items], dtype=np.uint64))[0] % np.uint64(width + 1))
+        start = max(0, min(int(places[target]) - before, items - width - 1))
+        near = order[start : start + width + 1]
+        near = np.sort(near[(near != target) & ~np.isin(near, avoid)])
         drawn = near[np.argsort(_stream(own, near.astype(np.uint64)), kind="stable")][:n]
         result[line, 1 : 1 + len(drawn)] = drawn
     return result
