@@ -84,6 +84,17 @@ def test_a_list_of_labels_is_said_as_a_sentence_about_the_narrowest_and_nothing_
         assert diversify(text, kind, KART, HISTORY, seed=1, rates=rates) == Varied(text, kind)
 
 
+def test_of_labels_in_no_order_one_or_two_that_tell_something_are_named() -> None:
+    labels = ("CDs & Vinyl", "Jazz", "Soul", "Digital Music")
+    album = ItemFacts("Night Drive", labels)
+    made = {
+        diversify(", ".join(labels), "I2", album, seed=seed, rates=only("spoken")).text
+        for seed in range(60)
+    }
+    assert {"I need jazz.", "I need soul.", "I need jazz and soul."} <= made
+    assert not any("digital" in text.lower() or "vinyl" in text.lower() for text in made)
+
+
 def test_limits_hold_for_the_target_and_are_read_back_as_such() -> None:
     class Shop:
         items = pl.DataFrame(

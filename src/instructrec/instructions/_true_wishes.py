@@ -36,14 +36,21 @@ class _Relation(NamedTuple):
 
 
 def spoken(text: str, target: ItemFacts, history: Sequence[ItemFacts], dice: Dice) -> str:
-    """A list of the target's labels as a sentence about the narrowest; ``""`` for other texts."""
+    """A list of the target's labels as a sentence about the narrowest; ``""`` for other texts.
+
+    Labels too broad to tell a wish are not named.
+    """
     labels = {_plain(label): label for label in target.categories}
     parts = [_plain(part) for part in text.split(",")]
-    narrow = [labels[part] for part in parts if part in labels]
-    if len(narrow) < len(parts) or narrow[-1].casefold() in lexicon().broad:
+    known = [labels[part] for part in parts if part in labels]
+    narrow = [label for label in known if label.casefold() not in lexicon().broad]
+    if len(known) < len(parts) or not narrow:
         return ""
-    phrase = label_phrase(narrow[-1])
-    if phrase.split()[-1] in lexicon().count and "&" not in phrase:
+    # A path ends in its narrowest label; of labels in no order, one or two are named.
+    path = narrow[-1] == known[-1]
+    named = narrow[-1:] if path else dice.order(narrow)[: 1 + dice.number(2)]
+    phrase = " and ".join(dict.fromkeys(label_phrase(label) for label in named))
+    if len(named) == 1 and "&" not in phrase and phrase.split()[-1] in lexicon().count:
         phrase = with_article(phrase)
     frames = (
         "I'm looking for {}.",
