@@ -158,7 +158,7 @@ class ZeroShot:
             tokens = {"prompt tokens": answer.prompt_tokens, "tokens": answer.completion_tokens}
             self.told.update({"sent": 1, **tokens})
             if self.cache is not None and not answer.error:
-                self.cache.put(asked[at], answer)
+                self.cache.put([(asked[at], answer)])
         return [found.get(at, Answer("", error="no answer")) for at in range(len(prompts))]
 
     def _asked(self, prompt: Prompt) -> Asked:
