@@ -90,7 +90,7 @@ class FaultyServer:
         class Handler(_Handler):
             owner = server
 
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http = _Http(("127.0.0.1", 0), Handler)
         self.http.daemon_threads = True
         threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
         self.base_url = f"http://127.0.0.1:{self.http.server_port}/v1"
@@ -107,6 +107,11 @@ class FaultyServer:
         number = int.from_bytes(hashlib.sha256(f"{self.seed} {digest} {attempt}".encode()).digest())
         rng = np.random.default_rng(number)
         return str(rng.choice(self.kinds)) if rng.random() < self.faults else ""
+
+
+class _Http(ThreadingHTTPServer):
+    def handle_error(self, *_: Any) -> None:
+        """A client that was killed leaves half a request behind; that is nobody's fault."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -118,4 +118,4 @@ def _answers(prompts: Sequence[Prompt], model: Completions, cache: Kept | None) 
             yield at, kept[one.key]
     for number, answer in model.complete([prompts[at] for at in missing]):
         at = missing[number]
-        yield at, answer if answer.error else cache.put(asked[at], answer)
+        yield at, answer if answer.error else cache.put([(asked[at], answer)])[0]
