@@ -44,6 +44,7 @@ bench: demo $(VENV)/.installed-rivals
 	$(BIN)/python benchmarks/demo_claims.py $(RUN)
 	$(BIN)/python benchmarks/import_speed.py
 	$(BIN)/python benchmarks/corpus_speed.py --users 10000 --items 5000 --events 100000
+	$(BIN)/python benchmarks/teacher_kills.py
 	$(BIN)/python benchmarks/tuning_speed.py
 	$(BIN)/python benchmarks/ranking.py
 	$(BIN)/python benchmarks/matching.py --data $(RUN)/dataset --backbone $(RUN)/model
