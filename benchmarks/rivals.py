@@ -11,6 +11,8 @@ candidates.parquet has strategy, user_id, candidates: the first nine of --strate
 the target. --hard FILE writes the two-tower's lists for these users (table 9); --lists names such
 a file to measure on besides. --refit trains each again on all that comes before the test item,
 with nothing chosen anew. Rivals that read words need --corpus, whose texts they learn from.
+--zero-shot asks a language model that was never tuned: one that was pulled, by its likelihoods, or
+openai:MODEL at --base-url, which writes an order down; with --limit, for it is slow or dear.
 """
 
 from __future__ import annotations
@@ -26,13 +28,16 @@ from rich.console import Console
 from rich.table import Table
 
 from instructrec.cli.progress import make_progress
+from instructrec.data.catalogue import Catalogue
 from instructrec.data.dataset import Dataset
 from instructrec.data.splits import Protocol
 from instructrec.evaluation.baselines import Baseline, Material, fit_baselines
 from instructrec.evaluation.baselines.learned import Learned
+from instructrec.evaluation.baselines.likelihood import ZeroShotLikelihood
 from instructrec.evaluation.baselines.settings import Budget
 from instructrec.evaluation.baselines.trained import TRAINED, load_rivals, make_rivals
 from instructrec.evaluation.baselines.two_tower import TwoTower, write_lists
+from instructrec.evaluation.baselines.zero_shot import ZeroShot, tell
 from instructrec.evaluation.measure import Contestant, answer, row_of
 from instructrec.evaluation.plan import users_of
 from instructrec.evaluation.trials import CandidateList, Trial, make_trial
@@ -40,6 +45,8 @@ from instructrec.folders import read_json
 from instructrec.instructions.annotations import ANNOTATION_SCHEMA, Annotations
 from instructrec.instructions.corpus import Corpus
 from instructrec.instructions.schema import Scenario
+from instructrec.instructions.teachers.cache import AnswerCache
+from instructrec.instructions.teachers.openai import OpenAICompletions
 
 SHOWN = ("HR@1", "HR@3", "HR@5", "NDCG@3", "NDCG@5")
 QUICK = ("random", "popularity", "words", "bm25", "item-kNN", "sequential")
@@ -61,7 +68,7 @@ def main() -> None:
         texts=texts,
         held_out=held_out,
     )
-    names = options.rivals or list(TRAINED)
+    names = list(TRAINED) if options.rivals is None else options.rivals
     budget = Budget(
         training_seconds=60 * options.minutes,
         trials=options.trials,
@@ -108,6 +115,8 @@ def read_options() -> argparse.Namespace:
     )
     parser.add_argument("--rivals", nargs="*", choices=list(TRAINED), help="all when left out")
     parser.add_argument("--out", type=Path, default=Path("runs/rivals"))
+    parser.add_argument("--zero-shot", nargs="*", default=[], help="a model, or openai:MODEL")
+    parser.add_argument("--base-url", help="of an OpenAI-compatible server")
     parser.add_argument("--minutes", type=float, default=15, help="of a final training, at most")
     parser.add_argument("--trials", type=int, default=6, help="settings tried of each rival")
     parser.add_argument("--trial-users", type=int, default=10_000)
@@ -125,6 +134,8 @@ def measured(material: Material, options: argparse.Namespace, texts: Annotations
     learned, more = load_rivals(material)
     field: list[Baseline] = [one for one in quick if one.name in QUICK]
     field += learned
+    asked = [zero_shot(name, options, material.catalogue) for name in options.zero_shot]
+    field += asked
     contestants = [Contestant(one.name, "rival", one.reads, one) for one in field]
     hard = next((one for one in learned if isinstance(one, TwoTower)), None)
     rows = []
@@ -146,7 +157,18 @@ def measured(material: Material, options: argparse.Namespace, texts: Annotations
                         **cost(outcome.contestant.scorer, material),
                     }
                 )
+    for one in asked:
+        notes += tell(one.told) if isinstance(one, ZeroShot) else []
     return {"rows": rows, "notes": [*notes, *more], "refit": material.refit}
+
+
+def zero_shot(name: str, options: argparse.Namespace, catalogue: Catalogue) -> Baseline:
+    """A language model that was never tuned, asked for an order or by its likelihoods."""
+    if not name.startswith("openai:"):
+        return ZeroShotLikelihood.load(name, catalogue)
+    options.out.mkdir(parents=True, exist_ok=True)
+    completions = OpenAICompletions(name.removeprefix("openai:"), options.base_url)
+    return ZeroShot(completions, catalogue, cache=AnswerCache(options.out))
 
 
 def trials(
