@@ -18,8 +18,8 @@ class Budget(BaseModel):
     training_seconds: float = Field(900, ge=1)
     """Of the final training, on all training rows."""
     trials: int = Field(6, ge=1)
-    """Settings that are tried before, the defaults first; 1 tries nothing else. As many as the
-    text-aware sequential model was given (docs/retrieval.md); our language model gets fewer."""
+    """Settings that are tried before, the defaults first; 1 tries nothing else. Our
+    language model is tuned once, by its defaults: its rule and template alone are chosen."""
     trial_users: int = Field(10_000, ge=1)
     """Users whose sequences a trial learns from, drawn once for all trials."""
     trial_seconds: float = Field(60, ge=1)
