@@ -491,7 +491,9 @@ def test_a_taste_for_games_is_told_by_kind_and_what_they_are_played_on() -> None
         text = like(history, "overall", seed)
         assert "racing games" in text and "headsets" in text and "mostly on the Wii" in text
         assert re.match(r"(?:They|The player|This player) ", text)
-    assert "mostly on PC" in like(shelf(("Chess A", "PC", "game"), ("B", "PC", "game")), "overall")
+    assert "mostly on PC" in like(
+        shelf(("Chess A", "PC", "game"), ("Chess B", "PC", "game")), "overall"
+    )
 
 
 def test_a_taste_for_music_tells_its_decade_its_sound_and_what_it_is_for() -> None:
