@@ -17,6 +17,12 @@ from instructrec.data.splits import Protocol
 from instructrec.errors import UsageError
 from instructrec.evaluation import CandidateList, Report, evaluate_model, evaluate_run
 from instructrec.evaluation.baselines import Material
+from instructrec.evaluation.check import check_report
+from instructrec.evaluation.evaluate import World, gather
+from instructrec.evaluation.findings import findings_of
+from instructrec.evaluation.measure import Contestant
+from instructrec.evaluation.plan import Plan
+from instructrec.evaluation.probes import probe
 from instructrec.folders import new_folder, read_manifest, sha256, write_json
 from instructrec.instructions.annotations import ANNOTATION_SCHEMA
 from instructrec.instructions.corpus import Corpus
@@ -172,6 +178,77 @@ def test_a_run_is_measured_beside_every_rival_on_the_same_requests(
     assert read_manifest(tmp_path / "report", "report")["protocol"] == "leave-one-out"
     assert Report.load(tmp_path / "report") == report
     assert any("minilm" in note for note in report.notes)
+
+
+def test_every_task_form_and_way_to_get_candidates_is_measured_and_can_be_checked(
+    run: Path, tmp_path: Path
+) -> None:
+    ways = ("uniform", "popularity-matched", "hard:neighbours", "retrieved:hybrid", "catalogue")
+    report = evaluate_run(
+        run,
+        [Scenario.parse("P1,I0,T0/T1/T2/T3"), SEARCH],
+        tmp_path / "report",
+        candidates=[CandidateList.parse(way, 5) for way in ways],
+        limit=24,
+        full_requests=6,
+        spread_users=0,
+        order_requests=0,
+        probe_requests=5,
+    )
+    rankings = {(row.scenario, row.candidates): row.ranking for row in report.rows}
+    assert sorted(set(rankings.values())) == ["full", "sampled", "two-stage"]
+    assert rankings["P1,I0,T2", "the whole catalogue without the user's history"] == "full"
+    full = [row for row in report.rows if row.ranking == "full"]
+    assert {row.users for row in full} == {6} and {row.width for row in full} == {30}
+    assert all("HR@10" in row.metrics for row in full)
+    traps = [row for row in report.rows if row.kind == "trap"]
+    assert {row.candidates for row in traps} == {
+        "1 + the first 5 of neighbours, target put in by hand"
+    }
+    assert any("never take its figure" in note for note in report.notes)
+    second = [row for row in report.rows if row.ranking == "two-stage"]
+    (recall,) = {
+        f.metrics["share"]
+        for f in report.findings
+        if f.part == "stage 1" and f.scenario == "P1,I0,T3"
+    }
+    assert max(row.metrics["HR@5"] for row in second if row.scenario == "P1,I0,T3") <= recall
+    parts = {(one.part, one.model, one.group) for one in report.findings}
+    for model in ("untuned", "instructrec-lm"):
+        assert ("judgements", model, "") in parts
+        assert ("comparisons", model, "the first of hybrid") in parts
+    assert ("comparisons", "item-kNN", "random partner") in parts
+    assert ("history", "instructrec", "shuffled") in parts
+    assert ("wish", "instructrec-lm", "contradictory") in parts
+    assert ("misled", "instructrec-lm", "a wish for it") in parts
+    assert {one for one in parts if one[0] == "wording keeps the first"}
+    checked = check_report(tmp_path / "report")
+    assert checked.differing == () and checked.figures > 1_000
+
+
+def test_a_model_that_reads_only_wishes_follows_them_and_no_history(run: Path) -> None:
+    world = World(Dataset(run / "dataset"), Protocol.LEAVE_ONE_OUT, Corpus(run / "corpus").texts)
+    (trial,), _ = gather(world, Plan((Scenario.parse("P1,I2,T3"),)))
+    kinds = [title.split()[0] for title in world.dataset.catalogue.titles]
+
+    class Follows:
+        name = "follows"
+
+        def score(self, instructions, candidates):  # type: ignore[no-untyped-def]
+            told = [
+                [float(row >= 0 and kinds[row] in one.intention.text) for row in line]
+                for one, line in zip(instructions, candidates.tolist(), strict=True)
+            ]
+            return np.where(candidates < 0, -np.inf, told).astype(np.float32)
+
+    model = Contestant("instructrec", "ours", frozenset({"history", "words"}), Follows())
+    frame = pl.concat(probe(world, trial, [model], 30))
+    found = {(one.part, one.group): one.metrics for one in findings_of(frame, 0)}
+    own, others = found["history", "as asked"], found["history", "someone else's"]
+    assert own == others == found["history", "shuffled"] == found["wish", "as asked"]
+    assert found["wish", "someone else's"]["MRR"] < own["MRR"] - 0.05
+    assert found["wish", "none"]["HR@1"] == 0
+    assert list(probe(world, trial, [model], 0)) == []
 
 
 def test_evidence_that_is_weighed_but_not_here_is_told(run: Path, tmp_path: Path) -> None:
@@ -375,6 +452,8 @@ def test_the_command_prints_a_table_or_json(
         (["--scenario", "P9"], "is not a scenario"),
         (["--strategy", "pop"], "--strategy is about a candidates file"),
         (["--users", "nobody"], "neither a number of users nor a file"),
+        (["--candidates", "hard"], "no way to get candidates"),
+        (["--candidates", "retrieved:hybrid"], "there is no retriever 'hybrid'"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(
