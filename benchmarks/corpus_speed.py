@@ -7,12 +7,13 @@ user.
 
     python benchmarks/corpus_speed.py --users 5000 --items 2000 --events 50000
     python benchmarks/corpus_speed.py --users 1000000 --items 100000 --events 10000000 \\
-        --ways process --scenario P1,I0,T3 --data log
+        --ways process --scenario P1,I0,T3 --data log --sample 40
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -33,6 +35,7 @@ from rich.table import Table
 
 from instructrec.data.dataset import ROW_GROUP, Dataset
 from instructrec.data.splits import make_splits
+from instructrec.errors import FolderError
 from instructrec.folders import new_folder
 from instructrec.instructions.builder import CorpusConfig, build_corpus
 from instructrec.instructions.executors import Executor, InProcess, OnRay, Processes
@@ -120,6 +123,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--ways", type=lambda text: text.split(","), default=list(WAYS))
     parser.add_argument("--data", type=Path, help="where the log is, or is to be kept")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.add_argument("--sample", type=int, help="make about so many partitions of users only")
     parser.add_argument("--one", choices=WAYS, help=argparse.SUPPRESS)
     parser.add_argument("--scratch", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -212,6 +216,8 @@ def in_process_of_its_own(
     command = [sys.executable, __file__, "--one", way, "--data", data, "--scratch", scratch]
     for scenario in options.scenario or ():
         command += ["--scenario", scenario]
+    if options.sample:
+        command += ["--sample", str(options.sample)]
     done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         return {"failed": done.returncode}
@@ -226,26 +232,27 @@ def one_way(way: str, data: Path, scratch: Path, options: argparse.Namespace) ->
         rows = plain_loop(data, scratch / "map")
         return {"rows": rows, "seconds": time.perf_counter() - start, "main_mib": peak_mib()}
     executors: dict[str, Executor] = {"none": InProcess(), "process": Processes(2), "ray": OnRay(2)}
-    executor, clock = Measured(executors[way]), Clock()
+    executor, clock = Measured(executors[way], options.sample), Clock()
     config = CorpusConfig(scenarios=tuple(options.scenario) if options.scenario else None)
-    made = build_corpus(
-        Dataset(data),
-        teacher_named("rules"),
-        scratch / way,
-        config,
-        executor=executor,
-        progress=clock,
-    )
-    seconds = time.perf_counter() - start
+    # Of a sample there is no whole corpus in the end, which is told as an error.
+    with contextlib.suppress(*[FolderError] * bool(options.sample)):
+        build_corpus(
+            Dataset(data),
+            teacher_named("rules"),
+            scratch / way,
+            config,
+            executor=executor,
+            progress=clock,
+        )
     here = str(os.getpid())
     return {
-        "rows": sum(made.size(split) for split in ("train", "validation", "test")),
-        "texts": made.manifest["rows"]["annotations"],
-        "seconds": seconds,
+        "rows": sum(executor.counts[split] for split in ("train", "validation", "test")),
+        "texts": executor.counts["annotations"],
+        "seconds": time.perf_counter() - start,
         "phases": clock.seconds,
+        "partitions": executor.partitions,
         "main_mib": peak_mib(),
         "worker_mib": max((mib for pid, mib in executor.peaks.items() if pid != here), default=0.0),
-        "folder_mib": sum(path.stat().st_size for path in made.folder.rglob("*.parquet")) / 2**20,
     }
 
 
@@ -255,16 +262,29 @@ def peak_mib() -> float:
 
 
 class Measured:
-    """An executor that keeps each process's peak of memory."""
+    """An executor that keeps what was made, and each process's peak of memory."""
 
-    def __init__(self, executor: Executor) -> None:
-        self.executor = executor
+    def __init__(self, executor: Executor, sample: int | None) -> None:
+        self.executor, self.sample = executor, sample
         self.peaks: dict[str, float] = {}
+        self.counts: Counter[str] = Counter()
+        self.partitions: list[int] = []
 
     def run(self, function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Any]:
-        for result, pid, mib in self.executor.run(partial(measured, function), tasks):
+        tasks = self._sampled(tasks)
+        self.partitions.append(len(tasks))
+        for counts, pid, mib in self.executor.run(partial(measured, function), tasks):
             self.peaks[pid] = mib
-            yield result
+            self.counts.update(counts)
+            yield counts
+
+    def _sampled(self, tasks: Sequence[Any]) -> Sequence[Any]:
+        """Users from everywhere, the same in both phases."""
+        if self.sample is None:
+            return tasks
+        users = [task for task in tasks if task.partition.table == "users"]
+        rest = [task for task in tasks if task.partition.table != "users"]
+        return [*rest, *users[:: max(1, len(users) // self.sample)]]
 
 
 def measured(function: Callable[[Any], Any], task: Any) -> tuple[Any, str, float]:

@@ -174,6 +174,7 @@ class OnRay:
         quiet = {"log_to_driver": False, "logging_level": "ERROR", "include_dashboard": False}
         if self.address is None:
             ray.init(
+                address="local",
                 num_cpus=self.workers or cores(),
                 object_store_memory=OBJECT_STORE,
                 _node_ip_address="127.0.0.1",
@@ -190,13 +191,13 @@ class OnRay:
     def _results(
         self, ray: Any, function: Callable[[Task], Result], tasks: Sequence[Task]
     ) -> Iterator[Result]:
-        remote = ray.remote(max_retries=TRIES - 1)(function)
+        remote = ray.remote(max_retries=TRIES - 1)(_call)
         room = self.workers or int(ray.cluster_resources().get("CPU", 1))
         waiting = deque(tasks)
         busy: list[Any] = []
         while waiting or busy:
             while waiting and len(busy) < room:
-                busy.append(remote.remote(waiting.popleft()))
+                busy.append(remote.remote(function, waiting.popleft()))
             done, busy = ray.wait(busy, num_returns=1)
             try:
                 yield ray.get(done[0])
@@ -204,6 +205,11 @@ class OnRay:
                 raise (error.cause or error) from None
             except ray.exceptions.WorkerCrashedError:
                 raise _died(TRIES) from None
+
+
+def _call(function: Callable[[Task], Result], task: Task) -> Result:
+    """What Ray takes: a plain function, whatever can be called with a task."""
+    return function(task)
 
 
 def _ray() -> Any:
