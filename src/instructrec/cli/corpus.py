@@ -127,11 +127,11 @@ def build(
             executor=executor_named(executor, workers, address),
             progress=progress,
         )
-    rows = made.manifest["rows"]
+    rows, by_rules = made.manifest["rows"], made.manifest["teacher"]["by_rules"]
     told = ", ".join(f"{rows[split]:,} {split} rows" for split in ("train", "validation", "test"))
     emit(
-        {"corpus": str(out), "protocol": protocol, "rows": rows},
-        f"{out}: {told}, {rows['annotations']:,} texts\n"
+        {"corpus": str(out), "protocol": protocol, "rows": rows, "texts_by_rules": by_rules},
+        f"{out}: {told}, {rows['annotations']:,} texts, {by_rules:,} of them by rules\n"
         f"Next: instructrec tune {out} --backbone tiny-causal --out MODEL",
         as_json=json,
     )

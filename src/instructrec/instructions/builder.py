@@ -204,7 +204,7 @@ class _Work:
         draft.rows |= {name: sums[name] for name in (ANNOTATIONS, *SPLITS)}
         draft.facts |= {"protocol": self.model.config.protocol.value, "clock": self.dataset.clock}
         if told:
-            names = ("asked", "empty", "dropped_for_naming_the_title")
+            names = ("asked", "empty", "dropped_for_naming_the_title", "by_rules")
             draft.facts["teacher"] = {name: sums[name] for name in names}
 
 

@@ -193,6 +193,7 @@ def keep_texts(task: Task, made: Annotated) -> Counts:
         "asked": made.asked,
         "empty": made.silent,
         "dropped_for_naming_the_title": made.leaked,
+        "by_rules": int((made.frame["teacher"] == "rules").sum()),
     }
     return _complete(task, counts)
 
