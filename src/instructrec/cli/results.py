@@ -77,7 +77,8 @@ def _title(report: Report, group: str, scenario: str) -> Text:
 
 def _table(report: Report, scenarios: Sequence[str]) -> Table:
     """Models by scenarios: HR@1 with its 95 % interval."""
-    cells = {(row.model, row.scenario): row for row in report.rows}
+    # Of several tables of a scenario the first, whose candidates the title names.
+    cells = {(row.model, row.scenario): row for row in reversed(report.rows)}
     models = list(dict.fromkeys(row.model for row in report.rows))
     table = Table(box=None, pad_edge=False)
     table.add_column("model", no_wrap=True)

@@ -219,19 +219,24 @@ def cautions(trials: Sequence[Trial]) -> list[str]:
             "review, I2 from its categories or the query it was found by. No intention contains "
             "the target's title."
         )
+    return [*found, *_of_candidates(trials), *_shortcomings(trials)]
+
+
+def _of_candidates(trials: Sequence[Trial]) -> Iterator[str]:
+    """What a reader must know of where the candidates come from."""
     if any(trial.source.path is not None for trial in trials):
-        found.append(
-            "Candidates from a file: nothing was fitted or chosen on such lists; weights, rules "
-            "and templates come from validation requests with uniform negatives."
+        yield (
+            "Candidates from a file: nothing of ours was fitted or chosen on such lists; weights, "
+            "rules and templates come from validation requests with uniform negatives."
         )
     if any(trial.source.draw == "hard" for trial in trials):
-        found.append(
+        yield (
             "Hard negatives are the first of a retriever, and the target is put in by hand where "
             "it was not found. That retriever, and whatever is like it, looks bad on such lists; "
             "compare only models that had no part in making them, and only like with like."
         )
     if any(trial.source.is_put_together for trial in trials):
-        found.append(
+        yield (
             f"The row `{TRAP}` is a mix of all evidence fitted on these very lists (two halves of "
             "the test requests, each scored by weights of the other). It learns to distrust the "
             "matcher that made the lists, which no recommender can do in use: never take its "
@@ -239,18 +244,17 @@ def cautions(trials: Sequence[Trial]) -> list[str]:
             "(retrieved:hybrid)."
         )
     if any(trial.source.ranking == "two-stage" for trial in trials):
-        found.append(
+        yield (
             "Two stages: the candidates are what retrieval found for the request, nothing put in; "
             f"where it did not find the target every metric is 0. `{RETRIEVAL}` is the order in "
             "which they were found, so that a difference to it is what reranking adds. Limits "
             "said in a wish are not kept as filters here, as they are in use."
         )
     if any(trial.source.draw == "popularity" for trial in trials):
-        found.append(
+        yield (
             "Popularity-matched negatives occur about as often in training as the target, so that "
             "popularity alone comes out near chance."
         )
-    return [*found, *_shortcomings(trials)]
 
 
 def _shortcomings(trials: Sequence[Trial]) -> Iterator[str]:

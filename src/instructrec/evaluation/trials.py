@@ -39,6 +39,8 @@ DRAWS: Mapping[str, Draw] = {
     "catalogue": "all",
 }
 """Names of ways to get candidates without a file, as the command line has them."""
+AT_RANDOM = ("random", UNIFORM)
+"""Strategies of a file whose lists no matcher made."""
 FULL_CELLS = 20_000_000
 """Requests times items of a full ranking at most: about 250 MB."""
 
@@ -108,8 +110,11 @@ class CandidateList:
 
     @property
     def is_put_together(self) -> bool:
-        """Whether a matcher chose the others and the target was put in by hand (a trap)."""
-        return self.path is not None or self.draw == "hard"
+        """Whether a matcher chose the others and the target was put in by hand (a trap).
+
+        A file's lists count as such unless their strategy says that they were drawn at random.
+        """
+        return self.draw == "hard" or (self.path is not None and self.strategy not in AT_RANDOM)
 
     def describe(self, seed: int) -> str:
         """The candidates in one phrase."""
