@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from instructrec.errors import FolderError, UsageError
 from instructrec.evaluation.baselines.base import Material, UnavailableError, reads_validation
@@ -70,24 +71,9 @@ def make_rival(
         UnavailableError: There is nothing here that it could learn from.
         FolderError: ``target`` holds something else.
     """
-    if name not in TRAINED:
-        raise UsageError(f"there is no rival {name!r}", f"Use one of {', '.join(TRAINED)}")
-    if (reuse is not None) != (material.refit or reads_validation(material.retrievers)):
-        raise UsageError(
-            f"{name} is to be fitted on validation rows without a choice made before",
-            "Fit it on training rows first, and hand that over",
-        )
-    kind, budget = TRAINED[name], budget or Budget()
+    kind, budget = _checked(name, material, reuse), budget or Budget()
     config = config or kind.config_type(seed=material.seed)
-    held = sorted(material.held_out)
-    settings = {
-        "rival": name,
-        "protocol": material.protocol.value,
-        "refit": reuse is not None,
-        "config": config.model_dump(),
-        "budget": budget.model_dump(),
-        "held_out": {"users": len(held), "hash": stable_hash(*held)},
-    }
+    settings = _settings(name, material, config, budget)
     known = {"dataset": material.dataset.folder, "rival": reuse, **(inputs or {})}
     sources = {role: path for role, path in known.items() if path is not None}
     if _is_made(target, identity(KIND, settings, material.seed, sources)):
@@ -102,13 +88,42 @@ def make_rival(
         inputs=sources,
         resume=True,
     ) as draft:
-        start = time.perf_counter()
-        state = draft.path / _STATE
+        start, state = time.perf_counter(), draft.path / _STATE
         found = _made(kind, material, config, budget, state, reuse, progress)
         found.save(draft.path)
         _log(draft.path, state, time.perf_counter() - start)
         draft.facts |= {"protocol": material.protocol.value, "rival": name}
     return found
+
+
+def _checked(name: str, material: Material, reuse: Path | None) -> type[Learned]:
+    """The kind of a rival, if it can be made of this."""
+    if name not in TRAINED:
+        raise UsageError(f"there is no rival {name!r}", f"Use one of {', '.join(TRAINED)}")
+    if (reuse is not None) != _is_late(material):
+        raise UsageError(
+            f"{name} is to be fitted on validation rows without a choice made before",
+            "Fit it on training rows first, and hand that over",
+        )
+    return TRAINED[name]
+
+
+def _is_late(material: Material) -> bool:
+    """Whether validation rows are learnt from."""
+    return material.refit or reads_validation(material.retrievers)
+
+
+def _settings(name: str, material: Material, config: RivalConfig, budget: Budget) -> dict[str, Any]:
+    """All that decides a rival, beside its inputs and the seed."""
+    held = sorted(material.held_out)
+    return {
+        "rival": name,
+        "protocol": material.protocol.value,
+        "refit": _is_late(material),
+        "config": config.model_dump(),
+        "budget": budget.model_dump(),
+        "held_out": {"users": len(held), "hash": stable_hash(*held)},
+    }
 
 
 def _made(
@@ -163,8 +178,8 @@ def load_rival(folder: Path, material: Material) -> Learned:
     """
     manifest = read_manifest(folder, KIND)
     settings = manifest["settings"]
-    late = material.refit or reads_validation(material.retrievers)
-    if settings["protocol"] != material.protocol.value or settings["refit"] != late:
+    where = (material.protocol.value, _is_late(material))
+    if (settings["protocol"], settings["refit"]) != where:
         raise FolderError(
             f"{folder} was fitted on other rows than this report's training rows",
             "Train the rivals again for this protocol",
