@@ -103,8 +103,8 @@ class Obedient:
 class Forgetful(AnswerCache):
     """Keeps nothing, which is quick."""
 
-    def put(self, asked: Asked, answer: Answer) -> Answer:
-        return answer
+    def put(self, answered: Sequence[tuple[Asked, Answer]]) -> list[Answer]:
+        return [answer for _, answer in answered]
 
     def fail(self, asked: Asked, faults: Sequence[str], answers: Sequence[str]) -> None:
         return

@@ -58,15 +58,13 @@ def measure_quality(
         given = [sample for sample, _ in judged.values()]
         samples = with_grounds(dataset, corpus.protocol, given)
     answers: Sequence[Answers]
-    if model is None:
-        rules = RuleJudge(dataset, samples)
-        answers = [rules.answers(one) for one in samples]
-    else:
+    if model is not None:
         answers = judge(samples, model, cache, progress)
+    else:
+        answers = list(map(RuleJudge(dataset, samples).answers, samples))
     told: dict[str, Any] = {
         "judge": model.name if model else "rules",
         "seed": seed if judged is None else None,
-        "drawn": judged is None,
         "kinds": {kind: _shares(kind, samples, answers) for kind in KINDS},
     }
     if judged is not None:
