@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -13,6 +14,7 @@ import polars as pl
 from instructrec.data.catalogue import Catalogue
 from instructrec.data.dataset import Dataset
 from instructrec.errors import UsageError
+from instructrec.folders import MANIFEST, read_manifest
 from instructrec.instructions.requests import MAX_HISTORY, user_profiles
 from instructrec.instructions.schema import Context, Instruction, Preference
 from instructrec.instructions.wishes import Vocabulary, parse_request
@@ -166,6 +168,13 @@ class Understanding:
                 raise UsageError(f"the catalogue has no item {text!r}", cure)
             found.append(row)
         return np.array(list(dict.fromkeys(found)), dtype=np.int64)
+
+
+def longest_history(corpus: Path) -> int:
+    """How long sequences were in training; the usual length where the corpus is gone."""
+    if not (corpus / MANIFEST).is_file():
+        return MAX_HISTORY
+    return int(read_manifest(corpus, "corpus")["settings"].get("max_history", MAX_HISTORY))
 
 
 def _check(condition: Condition, items: pl.DataFrame) -> None:

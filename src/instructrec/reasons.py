@@ -20,6 +20,8 @@ FAINTEST = 0.05
 """A title of the history that speaks more faintly than this is not named."""
 LEAST_LOSS = 0.03
 """How much nearer in meaning (cosine) a word must bring a wish to an item to be named."""
+_KEPT = 4096
+"""Texts whose vectors are kept."""
 _WORD = re.compile(r"[^\W_]+")
 _SMALL = (
     "a about am an and any anything are as at be but by can do for from get give has have her him "
@@ -43,6 +45,23 @@ class Reasons:
         self._catalogue = catalogue
         self._neighbours = retrievers.get("neighbours")
         self._dense = retrievers.get("dense")
+        self._read: dict[str, NDArray[np.float32]] = {}
+
+    def read(self, instructions: Sequence[Instruction]) -> None:
+        """Read what `because` will need of many requests' wishes, all together.
+
+        Args:
+            instructions: Requests whose reasons will be asked for.
+        """
+        encoder = getattr(self._dense, "encoder", None)
+        if encoder is None:
+            return
+        texts = [text for one in instructions for text in _variants(one.intention.text)]
+        new = [text for text in dict.fromkeys(texts) if text not in self._read]
+        if new:
+            # A new table: who reads the old one at this moment is not disturbed.
+            kept = self._read if len(self._read) < _KEPT else {}
+            self._read = {**kept, **dict(zip(new, encoder.encode(new), strict=True))}
 
     def because(self, instruction: Instruction, rows: Rows) -> list[Because]:
         """Reasons for each of these items.
@@ -71,8 +90,12 @@ class Reasons:
         encoder = getattr(dense, "encoder", None)
         if dense is None or encoder is None or not wish or not len(rows):
             return [()] * len(rows)
-        without = [_left_out(text, word) for word in wish]
-        vectors = encoder.encode([text, *without])
+        variants = _variants(text)
+        read = self._read
+        if any(variant not in read for variant in variants):
+            vectors = encoder.encode(variants)
+        else:
+            vectors = np.stack([read[variant] for variant in variants])
         near = vectors @ dense.vectors[rows].T
         loss = near[0] - near[1:]
         found = []
@@ -122,6 +145,12 @@ def words_of(text: str) -> list[str]:
     """The telling words of a text, each once, in order."""
     words = _WORD.findall(text.casefold())
     return list(dict.fromkeys(w for w in words if w not in _SMALL_WORDS and len(w) > 1))
+
+
+def _variants(text: str) -> list[str]:
+    """A wish, and the wish without each of its telling words; nothing of an empty one."""
+    wish = words_of(text)
+    return [text, *(_left_out(text, word) for word in wish)] if wish else []
 
 
 def _left_out(text: str, word: str) -> str:

@@ -14,11 +14,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from instructrec.answers import Recommendation, Recommended
-from instructrec.asking import Asked, Understanding
+from instructrec.asking import Asked, Understanding, longest_history
 from instructrec.data.catalogue import Catalogue
 from instructrec.data.dataset import Dataset
 from instructrec.errors import FolderError, InstructRecError, WrongFolderError
-from instructrec.folders import MANIFEST, read_json, read_manifest
+from instructrec.folders import read_json
 from instructrec.instructions.requests import MAX_HISTORY
 from instructrec.instructions.schema import Context, Instruction, TaskForm
 from instructrec.protocols import SILENT, Filters, Progress, Retriever, Rows, Scores
@@ -151,7 +151,7 @@ class Recommender:
         dataset = Dataset(run / "dataset")
         retrievers = load_retrievers(run / "retrievers-serving", dataset.catalogue)
         ranker = Ranker.load(run / "model", dataset.catalogue, device=device, memory=memory)
-        longest = max_history or _longest(run / "corpus")
+        longest = max_history or longest_history(run / "corpus")
         return cls(dataset, retrievers, ranker, run / "fusion.json", longest)
 
     def without(self, *names: str) -> Recommender:
@@ -230,6 +230,7 @@ class Recommender:
         self._find_candidates(right)
         retrieved = time.perf_counter()
         self._tell([one for one in right if one.form is not TaskForm.MATCHING])
+        self._reasons.read([one.asked.instruction for one in right])
         told = [self._closed(one) for one in asked]
         seconds = {
             "understand": round(understood - start, 4),
@@ -397,7 +398,8 @@ class Recommender:
         if form is TaskForm.MATCHING:
             one.rows = rows = self._matching(asked, rows, evidence)
             self._tell([one])
-        items = self._ranked(asked.instruction, rows, one.told)
+        most = question.k if form is TaskForm.RERANKING else len(rows)
+        items = self._ranked(asked.instruction, rows, one.told, most)
         if form is TaskForm.POINTWISE:
             return self._judged(answer, asked, items, evidence)
         if form is TaskForm.PAIRWISE:
@@ -405,7 +407,7 @@ class Recommender:
             return replace(answer, items=pair, answer=pair[0].title)
         if form is TaskForm.MATCHING:
             return replace(answer, items=tuple(items[:1]), answer=items[0].title)
-        return replace(answer, items=tuple(items[: question.k]))
+        return replace(answer, items=tuple(items))
 
     def _matching(self, asked: Asked, rows: Rows, evidence: Evidence) -> Rows:
         """T2: what the language model names of the whole catalogue; with what retrieval finds."""
@@ -430,10 +432,12 @@ class Recommender:
         ]
         return tuple(sorted(pair, key=lambda item: -(item.probability or 0.0)))
 
-    def _ranked(self, instruction: Instruction, rows: Rows, told: Evidences) -> list[Recommended]:
-        """All of ``rows``, best first, with reasons."""
+    def _ranked(
+        self, instruction: Instruction, rows: Rows, told: Evidences, most: int
+    ) -> list[Recommended]:
+        """The best of ``rows``, so many at most, with reasons."""
         scores = sum(told.values(), np.zeros(len(rows)))
-        order = np.lexsort((rows, -scores))
+        order = np.lexsort((rows, -scores))[:most]
         becauses = self._reasons.because(instruction, rows[order])
         facts = self.facts(rows[order])
         return [
@@ -492,10 +496,3 @@ class Recommender:
         scores = self._fused(evidence).score([instruction], together)[0].astype(np.float64)
         level = np.logaddexp.reduce(scores[len(rows) :]) - np.log(count)
         return np.asarray(1.0 / (1.0 + np.exp(level - scores[: len(rows)])))
-
-
-def _longest(corpus: Path) -> int:
-    """How long sequences were in training; the usual length where the corpus is gone."""
-    if not (corpus / MANIFEST).is_file():
-        return MAX_HISTORY
-    return int(read_manifest(corpus, "corpus")["settings"].get("max_history", MAX_HISTORY))

@@ -72,3 +72,26 @@ def test_a_word_that_means_what_the_item_is_speaks_for_it_without_being_shared(r
     first, second = reasons.because(wish, np.array([kart, can]))
     assert first.words == ("petrol",)
     assert second.words == ("rainy",)
+
+
+def test_wishes_read_together_give_the_same_reasons_and_are_read_once(recommender):
+    catalogue = recommender.catalogue
+    vectors = np.eye(len(catalogue), 2, dtype=np.float32)
+    read: list[str] = []
+
+    class Counting(Colours):
+        def encode(self, texts):
+            read.extend(texts)
+            return super().encode(texts)
+
+    reasons = Reasons(catalogue, {"dense": SimpleNamespace(vectors=vectors, encoder=Counting())})
+    wishes = [asked(wish="petrol in the rain"), asked(wish="petrol"), asked()]
+    rows = np.array([0, 1])
+    alone = [reasons.because(one, rows) for one in wishes]
+    read.clear()
+    reasons.read(wishes)
+    once = len(read)
+    assert once == len(set(read))
+    reasons.read(wishes)
+    assert [reasons.because(one, rows) for one in wishes] == alone
+    assert len(read) == once
