@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from instructrec.instructions._diversity import Dice
 from instructrec.instructions._typing import mistyped, telegraphic, typed
 from instructrec.instructions.annotations import names_title
-from instructrec.instructions.diversify import DiversityRates, Varied, diversify
+from instructrec.instructions.diversify import NO_DIVERSITY, DiversityRates, Varied, diversify
 from instructrec.instructions.teachers.base import ItemFacts
 from instructrec.instructions.wishes import Vocabulary, parse_request
 
-OFF = DiversityRates(negated=0, compared=0, limited=0, follow_up=0, telegraphic=0, typed=0, typos=0)
+OFF = NO_DIVERSITY
 KART = ItemFacts(
     "Turbo Kart (Ages 6-9)",
     ("Video Games", "Racing Games"),

@@ -130,6 +130,15 @@ def test_a_corpus_says_what_was_done_to_its_wishes_and_evaluation_asks_by_plain_
     assert corpus.manifest["settings"]["diversity"]["typos"] == 0.06
 
 
+def test_wishes_stay_as_they_were_written_where_one_asks_for_that(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    asked = ["build", str(dataset.folder), "--out", str(tmp_path / "plain"), "--plain-wishes"]
+    made = CliRunner().invoke(app, [*asked, "--executor", "none", "--json"])
+    assert made.exit_code == 0, made.output
+    assert set(Corpus(tmp_path / "plain").rows("train")["style"]) == {"", "plain"}
+
+
 def test_a_wish_counts_once_however_many_rows_ask_by_it(corpus: Corpus) -> None:
     told = corpus_variety(corpus, sample=100_000)
     rows = corpus.rows("train").filter(pl.col("intention_kind") == "I1", strategy="direct")

@@ -56,6 +56,9 @@ def build(
     max_history: Annotated[
         int, typer.Option(min=2, help="Items a sequence has at most, target included.")
     ] = 20,
+    plain_wishes: Annotated[
+        bool, typer.Option("--plain-wishes", help="Leave wishes as they were written.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seeds every draw.")] = 0,
     executor: ExecutorFlag = None,
     workers: WorkersFlag = None,
@@ -84,6 +87,7 @@ def build(
     from instructrec.data.dataset import Dataset
     from instructrec.data.splits import Protocol
     from instructrec.instructions.builder import CorpusConfig, build_corpus
+    from instructrec.instructions.diversify import NO_DIVERSITY, DiversityRates
     from instructrec.instructions.executors import executor_named
     from instructrec.instructions.planning import asking_knowingly, plan_corpus
     from instructrec.instructions.schema import Scenario
@@ -110,6 +114,7 @@ def build(
         seed=seed,
         max_history=max_history,
         scenarios=tuple(str(Scenario.parse(text)) for text in scenario) if scenario else None,
+        diversity=NO_DIVERSITY if plain_wishes else DiversityRates(),
     )
     writer = teacher_named(teacher, options, progress)
     source = Dataset(dataset)

@@ -1,4 +1,4 @@
-"""Variants of a wish that stay true of its target, drawn at stated rates (docs/instructions.md)."""
+"""Variants of a wish that stay true of its target, drawn at stated rates (docs/diversity.md)."""
 
 from __future__ import annotations
 
@@ -79,6 +79,7 @@ class DiversityRates(BaseModel):
 
 
 DEFAULT_RATES = DiversityRates()
+NO_DIVERSITY = DiversityRates(**dict.fromkeys(DiversityRates.model_fields, 0.0))
 
 
 @dataclass(frozen=True)
