@@ -226,6 +226,20 @@ def test_every_task_form_and_way_to_get_candidates_is_measured_and_can_be_checke
     assert checked.differing == () and checked.figures > 1_000
 
 
+def test_judgements_and_comparisons_need_no_ranking(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = ["evaluate", str(run / "model"), str(run / "dataset"), "--users", "6"]
+    out = tmp_path / "report"
+    assert run_cli([*base, "--scenario", "P1,I0,T0/T1", "--out", str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert "AUC" in shown and "random partner" in shown
+    report = Report.load(out)
+    assert not report.rows and "was not measured" in report.summary
+    assert {one.part for one in report.findings} == {"judgements", "comparisons"}
+    assert check_report(out).differing == ()
+
+
 def test_a_model_that_reads_only_wishes_follows_them_and_no_history(run: Path) -> None:
     world = World(Dataset(run / "dataset"), Protocol.LEAVE_ONE_OUT, Corpus(run / "corpus").texts)
     (trial,), _ = gather(world, Plan((Scenario.parse("P1,I2,T3"),)))

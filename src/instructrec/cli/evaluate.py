@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 app = new_app()
 
+SHOWN = ("judgements", "comparisons", "stage 1")
+"""Answers that are printed; the page has all."""
+
 
 @app.command()
 def evaluate(
@@ -204,8 +207,29 @@ def _annotations(corpus: Path | None) -> Any:
 def _page(report: Report, out: Path) -> RenderableType:
     """The tables of a report, the first line above them and the folder below."""
     tables = [_table(rows) for _, rows in report.tables()]
+    tables += [
+        _answers(part, report) for part in SHOWN if any(f.part == part for f in report.findings)
+    ]
     pages = f"The report: {out / 'report.html'} and {out / 'report.md'}"
     return Group(report.summary, *tables, pages)
+
+
+def _answers(part: str, report: Report) -> Table:
+    """What came of judgements, comparisons or retrieval."""
+    found = [one for one in report.findings if one.part == part]
+    table = Table(title=part, title_justify="left")
+    for name in ("scenario", "model", ""):
+        table.add_column(name)
+    names = list(dict.fromkeys(name for one in found for name in one.metrics))
+    for name in names:
+        table.add_column(f"{name}, 95 %", justify="right")
+    for one in found:
+        values = []
+        for name in names:
+            low, high = one.interval[name]
+            values.append(f"{one.metrics[name]:.4f} [{low:.4f}, {high:.4f}]")
+        table.add_row(f"⟨{one.scenario}⟩", one.model, one.group, *values)
+    return table
 
 
 def _table(rows: list[Row]) -> Table:
