@@ -99,6 +99,7 @@ def main() -> None:
         figures = {}
         for way in options.ways:
             figures[way] = in_process_of_its_own(way, folder, Path(scratch), options)
+            print(f"{WAYS[way]}: {figures[way]}", file=sys.stderr)
         interactions = pq.read_metadata(folder / "interactions.parquet").num_rows
     told = {
         "interactions": interactions,
