@@ -18,8 +18,8 @@ _MOST_SLIPS = 3
 
 _OPENING = re.compile(
     r"""^(?:hi|hello|hey)?[\s,!]*(?:
-        (?:i'?m|i\s+am)\s+(?:now\s+)?(?:looking|searching|hoping|after|in\s+the\s+mood|on\s+the\s+lookout
-            |interested)\s*(?:for|after|in)?
+        (?:i'?m|i\s+am)\s+(?:now\s+)?(?:looking|searching|hoping|after|interested
+            |in\s+the\s+mood|on\s+the\s+lookout)\s*(?:for|after|in)?
       | i(?:'d|\s+would)\s+(?:really\s+)?(?:love|like|be\s+happy\s+with|be\s+glad\s+of|enjoy)
       | i\s+(?:really\s+)?(?:want|need|wish\s+for|hope\s+for|fancy)
       | i\s+could\s+(?:really\s+)?use
