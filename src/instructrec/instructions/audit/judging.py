@@ -27,8 +27,8 @@ class Kept(Protocol):
         """Those that are here, by key."""
         ...
 
-    def put(self, asked: Any, answer: Answer) -> Answer:
-        """Keep one."""
+    def put(self, answered: Sequence[tuple[Any, Answer]]) -> list[Answer]:
+        """Keep some; what is kept, in order."""
         ...
 
 
