@@ -87,3 +87,33 @@ def test_the_cohere_client_works_unchanged(client, recommender):
         )
         assert len(known.results) == 3
         assert known.results[0].relevance_score != found.results[0].relevance_score
+
+
+def test_langchains_reranker_works_unchanged(client):
+    cohere = pytest.importorskip("cohere", reason="needs the cohere client")
+    theirs = pytest.importorskip("langchain_cohere", reason="needs langchain-cohere")
+    documents = pytest.importorskip("langchain_core.documents")
+    with listening(client.app) as address:
+        asking = cohere.ClientV2(api_key="none", base_url=address)
+        reranker = theirs.CohereRerank(client=asking, model="any", top_n=2)
+        given = [documents.Document(page_content=text) for text in DOCUMENTS]
+        found = reranker.compress_documents(given, "garden lamp")
+    assert [one.page_content for one in found] == [DOCUMENTS[1], DOCUMENTS[2]]
+
+
+@pytest.mark.parametrize("whose", ["cohere", "jina"])
+def test_llamaindexs_rerankers_work_unchanged(client, whose):
+    schema = pytest.importorskip("llama_index.core.schema", reason="needs llama-index")
+    name = {"cohere": "cohere_rerank", "jina": "jinaai_rerank"}[whose]
+    theirs = pytest.importorskip(f"llama_index.postprocessor.{name}")
+    nodes = [
+        schema.NodeWithScore(node=schema.TextNode(text=text, id_=str(place)), score=0.0)
+        for place, text in enumerate(DOCUMENTS)
+    ]
+    with listening(client.app) as address:
+        if whose == "cohere":
+            reranker = theirs.CohereRerank(api_key="none", base_url=address, top_n=2)
+        else:
+            reranker = theirs.JinaRerank(api_key="none", base_url=f"{address}/v1", top_n=2)
+        found = reranker.postprocess_nodes(nodes, query_str="garden lamp")
+    assert [one.node.node_id for one in found] == ["1", "2"]
