@@ -19,7 +19,7 @@ from instructrec.instructions.audit.leaks import find_leaks
 from instructrec.instructions.builder import CorpusConfig, build_corpus
 from instructrec.instructions.corpus import Corpus
 from instructrec.instructions.teachers.base import Answer, Prompt, Teacher
-from instructrec.instructions.teachers.cache import AnswerCache, Asked
+from instructrec.instructions.teachers.cache import AnswerCache
 from instructrec.instructions.teachers.language_model import LanguageModelTeacher
 from instructrec.instructions.teachers.prompting import PromptBook
 from instructrec.instructions.teachers.rules import RulesTeacher
@@ -100,16 +100,6 @@ class Obedient:
         return json.dumps(fields)
 
 
-class Forgetful(AnswerCache):
-    """Keeps nothing, which is quick."""
-
-    def put(self, answered: Sequence[tuple[Asked, Answer]]) -> list[Answer]:
-        return [answer for _, answer in answered]
-
-    def fail(self, asked: Asked, faults: Sequence[str], answers: Sequence[str]) -> None:
-        return
-
-
 def _flat(text: str) -> str:
     return "".join(character for character in text if character.isalnum())
 
@@ -117,7 +107,7 @@ def _flat(text: str) -> str:
 def _teacher(name: str, cache: Path) -> Teacher:
     if name == "rules":
         return RulesTeacher()
-    return LanguageModelTeacher(Obedient(), PromptBook.load("en"), Forgetful(cache))
+    return LanguageModelTeacher(Obedient(), PromptBook.load("en"), AnswerCache(cache))
 
 
 @pytest.fixture(scope="module", params=["rules", "language model"])
