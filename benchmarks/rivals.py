@@ -7,10 +7,10 @@ already and made of the same; what was stopped goes on.
 
     python benchmarks/rivals.py --data RUN/dataset --users-of candidates.parquet --out runs/rivals
 
-candidates.parquet has strategy, user_id, candidates: the first nine of --strategy are ranked with
-the target. --hard FILE writes the two-tower's lists for these users (table 9); --lists names such
-a file to measure on besides. --refit trains each again on all that comes before the test item,
-with nothing chosen anew. Rivals that read words need --corpus, whose texts they learn from.
+candidates.parquet has strategy, user_id, candidates: the first nine of each --strategy are ranked
+with the target. --hard FILE writes the two-tower's lists for these users (table 9) and measures
+on them too. --refit trains each again on all that comes before the test item, with nothing chosen
+anew. Rivals that read words need --corpus, whose texts they learn from.
 --zero-shot asks a language model that was never tuned: one that was pulled, by its likelihoods, or
 openai:MODEL at --base-url, which writes an order down; with --limit, for it is slow or dear.
 """
@@ -104,10 +104,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="a dataset folder")
     parser.add_argument("--corpus", type=Path, help="whose texts are learnt from and asked")
     parser.add_argument("--users-of", type=Path, help="a candidates file: the test users")
-    parser.add_argument("--strategy", default="random", help="which of its lists")
-    parser.add_argument(
-        "--lists", type=Path, nargs="*", default=[], help="further candidates files"
-    )
+    parser.add_argument("--strategy", nargs="+", default=["random"], help="which of its lists")
     parser.add_argument("--retrievers", type=Path, help="of a run, for its sequential model")
     parser.add_argument("--protocol", default="leave-one-out")
     parser.add_argument(
@@ -179,9 +176,9 @@ def trials(
     hard: TwoTower | None,
 ) -> list[Trial]:
     """The scenario on each list of candidates, that of the two-tower among them."""
-    strategy = options.strategy if options.users_of is not None else None
-    sources = [CandidateList(options.users_of, strategy)]
-    sources += [CandidateList(path) for path in options.lists]
+    sources = [CandidateList()]
+    if options.users_of is not None:
+        sources = [CandidateList(options.users_of, name) for name in options.strategy]
     found: list[Trial] = []
     for source in sources:
         found.append(
@@ -213,7 +210,7 @@ def cost(scorer: object, material: Material) -> dict:
     return {
         "seconds": spent["seconds"],
         "parameters": scorer.about["parameters"],
-        "trials": len(scorer.about["trials"]),
+        "trials": max(len(scorer.about["trials"]), 1),
         "settings": {name: scorer.about["config"][name] for name in sorted(scorer.config.space)},
     }
 
