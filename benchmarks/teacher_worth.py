@@ -140,7 +140,7 @@ def make(bench: Bench, teacher: str) -> Annotations:
             annotations=pl.read_parquet(bench.folder / f"{teacher}.parquet"),
         )
     corpus = Corpus(folder / "corpus")
-    if not (folder / "model" / "manifest.json").is_file():
+    if bench.steps and not (folder / "model" / "manifest.json").is_file():
         tune(
             corpus,
             folder / "model",
@@ -156,9 +156,10 @@ def make(bench: Bench, teacher: str) -> Annotations:
         seed=bench.seed,
     )
     pieces: dict[str, Scorer] = {
-        **load_retrievers(bench.folder / "retrievers", bench.dataset.catalogue, to_choose=True),
-        "lm": Ranker.load(folder / "model", bench.dataset.catalogue),
+        **load_retrievers(bench.folder / "retrievers", bench.dataset.catalogue, to_choose=True)
     }
+    if bench.steps:
+        pieces["lm"] = Ranker.load(folder / "model", bench.dataset.catalogue)
     facts = {"protocol": Protocol.LEAVE_ONE_OUT.value, "seed": bench.seed}
     write_json(folder / "fusion.json", fit_run(grounds, pieces, facts))
     return corpus.texts
@@ -167,15 +168,14 @@ def make(bench: Bench, teacher: str) -> Annotations:
 def ranked(bench: Bench, tuned: str, asked: str, texts: Annotations) -> list[dict[str, object]]:
     """Everybody's ranks when the model of one teacher is asked with the words of another."""
     pieces: dict[str, Scorer] = {
-        **load_retrievers(bench.folder / "retrievers", bench.dataset.catalogue),
-        "lm": Ranker.load(bench.folder / tuned / "model", bench.dataset.catalogue),
+        **load_retrievers(bench.folder / "retrievers", bench.dataset.catalogue)
     }
     weights = bench.folder / tuned / "fusion.json"
-    scorers: dict[str, Scorer] = {
-        "lm": pieces["lm"],
-        "fused": Fusion.load(weights, pieces),
-        "fused-without-lm": Fusion.load(weights, pieces, without_lm=True),
-    }
+    scorers: dict[str, Scorer] = {}
+    if bench.steps:
+        pieces["lm"] = Ranker.load(bench.folder / tuned / "model", bench.dataset.catalogue)
+        scorers = {"lm": pieces["lm"], "fused": Fusion.load(weights, pieces)}
+    scorers["fused-without-lm"] = Fusion.load(weights, pieces, without_lm=True)
     if "dense" in pieces and tuned == asked:
         scorers["minilm"] = pieces["dense"]
     rows: list[dict[str, object]] = []
@@ -254,7 +254,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="items and interactions")
     parser.add_argument("--texts", type=Path, required=True, help="the strong teacher's texts")
     parser.add_argument("--out", type=Path, required=True, help="a folder to work in")
-    parser.add_argument("--steps", type=int, default=600, help="updates of each model")
+    parser.add_argument("--steps", type=int, default=600, help="updates of each model; 0: no model")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
