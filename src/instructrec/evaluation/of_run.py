@@ -202,6 +202,8 @@ def _evaluate(what: _Subject, out: Path, command: str, replace: bool, progress: 
         ranker, spreads = _load_ranker(what.model, world, plan, trials, what.place, progress)
         field, missing = what.field(ranker)
         answered, unasked = judge_all(world, plan, field.contestants, progress)
+        for memory in field.shared.memories:
+            memory.forget()
         return measure(
             draft,
             world,

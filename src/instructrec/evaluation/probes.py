@@ -42,7 +42,8 @@ def probe(
     Args:
         world: Whose texts and prices.
         trial: Requests with sampled candidates.
-        contestants: Who is asked; the language model alone by other wordings.
+        contestants: Those of them are asked that read anything; the language model alone by other
+            wordings.
         requests: How many, drawn at random; 0 leaves all out.
         seed: Seeds the draw and the changes.
         progress: Told how far it is.
@@ -58,7 +59,8 @@ def probe(
     size = min(requests, len(trial.requests))
     numbers = np.sort(rng.choice(len(trial.requests), size=size, replace=False))
     part = _take(trial, numbers)
-    asked = [one for one in contestants if one.takes_part(part) and one.name not in (GROUPS, TRAP)]
+    reading = [one for one in contestants if one.reads and one.takes_part(part)]
+    asked = [one for one in reading if one.name not in (GROUPS, TRAP)]
     for name, changes in _changes(part.requests, rng).items():
         for contestant in progress.track(asked, f"another {name} in {trial.scenario}"):
             for group, changed in changes.items():
