@@ -95,7 +95,7 @@ def put_items(body: ItemsIn, service: ServiceHere) -> Any:
     )
 
 
-@router.get("/v1/items/{item_id}/similar", response_model=SimilarOut, dependencies=[ASKING])
+@router.get("/v1/items/{item_id:path}/similar", response_model=SimilarOut, dependencies=[ASKING])
 def similar(item_id: Id, service: ServiceHere, k: Annotated[int, Query(ge=1, le=100)] = 10) -> Any:
     """Items like this one: alike to read, or taken by the same people."""
     recommender = service.recommender

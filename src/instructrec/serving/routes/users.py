@@ -29,7 +29,7 @@ class ErasedOut(BaseModel):
     erased: dict[str, int] = Field(description="Rows by table.")
 
 
-@router.get("/v1/users/{user_id}", response_model=UserOut)
+@router.get("/v1/users/{user_id:path}", response_model=UserOut)
 def export(user_id: Id, service: ServiceHere) -> Any:
     """Hand out all that is known of a user."""
     found = service.export(user_id)
@@ -38,7 +38,7 @@ def export(user_id: Id, service: ServiceHere) -> Any:
     return found
 
 
-@router.delete("/v1/users/{user_id}", response_model=ErasedOut)
+@router.delete("/v1/users/{user_id:path}", response_model=ErasedOut)
 def erase(user_id: Id, service: ServiceHere) -> Any:
     """Forget a user: what came by HTTP is deleted, what the run knows is not used any more."""
     return {"user_id": user_id, "erased": service.store.erase(user_id)}
