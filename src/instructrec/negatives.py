@@ -94,8 +94,8 @@ def matched_negatives(
 
     Items stand in order of popularity, equals at random; the draw is uniform over the items of a
     short stretch in which the target is at a random place, without what the user has had.
-    Popularity alone then comes out near chance, unlike with uniform negatives (docs/paper.md §7);
-    only the few most popular targets have nothing above them.
+    Popularity alone then comes out at chance, or below where equal counts tie, unlike with uniform
+    negatives (docs/paper.md §7); only the few most popular targets have nothing above them.
 
     Args:
         popularity: (items,) interactions of each in training.

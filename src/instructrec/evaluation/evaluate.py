@@ -253,7 +253,8 @@ def _of_candidates(trials: Sequence[Trial]) -> Iterator[str]:
     if any(trial.source.draw == "popularity" for trial in trials):
         yield (
             "Popularity-matched negatives occur about as often in training as the target, so that "
-            "popularity alone comes out near chance."
+            "popularity alone comes out at chance, or below where counts are equal: ties count "
+            "against it."
         )
 
 
