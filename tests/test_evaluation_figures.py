@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from scipy.stats import permutation_test
 
 from instructrec import metrics
-from instructrec.evaluation.significance import holm, randomisation_test
+from instructrec.evaluation.significance import (
+    bootstrap_means,
+    difference,
+    holm,
+    interval,
+    randomisation_test,
+)
 from instructrec.evaluation.trap import fit_listwise
 from instructrec.negatives import matched_negatives
 
@@ -112,3 +118,47 @@ def test_a_mix_fitted_on_a_matchers_lists_learns_to_distrust_it() -> None:
     features = np.stack([matcher, rng.normal(size=(500, 10))], axis=-1)
     weights = fit_listwise(features, np.ones((500, 10), dtype=bool))
     assert weights[0] < -1 and abs(weights[1]) < 0.3
+
+
+def test_an_interval_covers_the_true_mean_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    hits = 0
+    for trial in range(300):
+        values = (rng.random(400) < 0.3).astype(np.float64)
+        low, high = interval(values, samples=500, seed=trial)
+        hits += low <= 0.3 <= high
+    assert 0.91 <= hits / 300 <= 0.985
+
+
+def test_bootstrap_means_spread_like_those_of_a_plain_loop() -> None:
+    values = np.random.default_rng(1).gamma(1.0, size=(200, 2))
+    rng = np.random.default_rng(2)
+    plain = np.array([values[rng.integers(0, 200, 200)].mean(axis=0) for _ in range(4_000)])
+    ours = bootstrap_means(values, samples=4_000, seed=3)
+    assert ours.shape == (4_000, 2)
+    assert np.allclose(ours.mean(axis=0), plain.mean(axis=0), atol=0.01)
+    assert np.allclose(ours.std(axis=0), plain.std(axis=0), rtol=0.08)
+    assert np.array_equal(ours, bootstrap_means(values, samples=4_000, seed=3))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.sampled_from([-1.0, 0.0, 0.5, 1.0]), min_size=1, max_size=8))
+def test_the_randomisation_test_agrees_with_all_sign_changes(gaps: list[float]) -> None:
+    values = np.array(gaps)
+    signs = np.array(np.meshgrid(*[[-1, 1]] * len(gaps))).reshape(len(gaps), -1)
+    exact = float(np.mean(np.abs(values @ signs) >= abs(values.sum()) - 1e-9))
+    assert randomisation_test(values, shuffles=20_000, seed=0) == pytest.approx(exact, abs=0.02)
+
+
+def test_a_difference_is_paired_and_points_to_the_better_one() -> None:
+    rng = np.random.default_rng(0)
+    hard = rng.random(2_000)
+    theirs = (hard < 0.5).astype(np.float64)
+    ours = (hard < 0.53).astype(np.float64)
+    gap = difference(ours, theirs)
+    assert gap.above and gap.low < gap.mean < gap.high and gap.p_value < 0.01
+    # Far narrower than two separate intervals, because most requests agree.
+    low, high = interval(ours)
+    assert gap.high - gap.low < 0.5 * (high - low)
+    same = difference(theirs, theirs)
+    assert (same.mean, same.low, same.high, same.p_value) == (0, 0, 0, 1)
