@@ -8,8 +8,9 @@ import polars as pl
 import pytest
 from shop_world import USERS, Echo
 
-from instructrec.data.dataset import Dataset
+from instructrec.data.dataset import Dataset, Tables, write_tables
 from instructrec.errors import DataError
+from instructrec.folders import new_folder
 from instructrec.instructions.annotate import annotate
 from instructrec.instructions.annotations import ANNOTATION_SCHEMA, Annotations, names_title
 from instructrec.instructions.builder import CorpusConfig, build_corpus
@@ -243,3 +244,33 @@ def test_requests_are_the_test_rows_of_the_corpus(dataset: Dataset, corpus: Corp
     assert found.item_ids == rows["item_id"].to_list()
     assert [i.intention.text for i in found.instructions] == rows["intention"].to_list()
     assert [list(i.preference.history) for i in found.instructions] == rows["history"].to_list()
+
+
+def test_a_review_stays_with_its_item_where_a_user_disliked_something_before(
+    tmp_path: Path,
+) -> None:
+    items = pl.DataFrame(
+        {
+            "item_id": [f"i{number}" for number in range(6)],
+            "title": [f"Thing {number}" for number in range(6)],
+            "categories": [["Shop"]] * 6,
+        }
+    )
+    events = pl.DataFrame(
+        [
+            (user, f"i{number}", number, f"on i{number} by {user}", kind)
+            for user, disliked in (("u0", 0), ("u1", 2))
+            for number in range(6)
+            for kind in ["dislike" if number == disliked else "purchase"]
+        ],
+        schema=["user_id", "item_id", "timestamp", "review", "event"],
+        orient="row",
+    )
+    with new_folder(tmp_path / "dataset", "dataset", command="test") as draft:
+        draft.facts["clock"] = "order"
+        write_tables(draft, Tables(items.lazy(), events.lazy()))
+    made = annotate(Dataset(tmp_path / "dataset"), "leave-one-out", Echo()).frame
+    own = made.filter(pl.col("view") == "what_i_want")
+    assert own.height == 6
+    for user_id, item_id, text in own.select("user_id", "item_id", "text").iter_rows():
+        assert text == f"wants on {item_id} by {user_id}"

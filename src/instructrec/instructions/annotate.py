@@ -212,17 +212,16 @@ def _intention_asks(
 
 
 class _Events:
-    """Ratings and reviews by user and position, dislikes left out as in the splits."""
+    """Ratings and reviews by user and position; positions count dislikes too, as in the splits."""
 
     def __init__(self, dataset: Dataset) -> None:
         frame = dataset.interactions
         names = frame.collect_schema().names()
-        if "event" in names:
-            frame = frame.filter(pl.col("event").ne_missing("dislike"))
         kept = [name for name in ("rating", "review") if name in names]
         table = frame.select("user_id", *kept).collect()
-        self.offsets = dataset.sequences.offsets
-        self.index = dataset.sequences.index
+        users = table["user_id"].rle().struct.unnest()
+        starts = users["len"].cum_sum() - users["len"]
+        self.starts = dict(zip(users["value"].to_list(), starts.to_list(), strict=True))
         has_ratings = "rating" in kept and bool(table["rating"].is_not_null().any())
         self.ratings = table["rating"].to_numpy() if has_ratings else None
         has_reviews = "review" in kept and bool(table["review"].is_not_null().any())
@@ -239,14 +238,14 @@ class _Events:
         """The rating of one event, none where there is none."""
         if self.ratings is None:
             return None
-        rating = self.ratings[int(self.offsets[self.index[user_id]]) + position]
+        rating = self.ratings[self.starts[user_id] + position]
         return None if np.isnan(rating) else float(rating)
 
     def review(self, user_id: str, position: int) -> str:
         """The review of one event, ``""`` where there is none."""
         if self.reviews is None:
             return ""
-        return self.reviews[int(self.offsets[self.index[user_id]]) + position] or ""
+        return self.reviews[self.starts[user_id] + position] or ""
 
 
 def item_facts(dataset: Dataset, rows: Rows) -> dict[int, ItemFacts]:
