@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import COLOURS
+from colour_world import COLOURS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
