@@ -181,6 +181,12 @@ class _Counting(Echo):
         )
 
 
+class _Free(_Counting):
+    """Has its texts already, so that asking for more costs nothing."""
+
+    has_texts = True
+
+
 @pytest.mark.parametrize("after", [1, 4, 8, 11])
 def test_a_stopped_build_goes_on_and_asks_nothing_twice(
     dataset: Dataset, tmp_path: Path, after: int
@@ -275,6 +281,28 @@ def test_what_belongs_together_is_asked_together(
         for ask in call:
             homes.setdefault((ask.kind, ask.user_id, ask.item_id, ask.split), set()).add(number)
     assert all(len(calls) == 1 for calls in homes.values())
+
+
+@pytest.mark.parametrize(
+    ("scenario", "views"),
+    [
+        ("P1,I0,T3", set()),
+        ("P2,I0,T3", {"overall", "long_term", "short_term"}),
+        ("P0,I1,T3", {"what_i_want", "what_it_is_like"}),
+        ("P1,I2,T3", {"specific", "query"}),
+    ],
+)
+def test_a_teacher_that_costs_something_is_asked_for_what_the_rows_can_use(
+    dataset: Dataset, tmp_path: Path, scenario: str, views: set[str]
+) -> None:
+    teacher = _Counting()
+    config = CorpusConfig(scenarios=(scenario,), rates={"T3": 1.0})
+    corpus = build_corpus(dataset, teacher, tmp_path / "c", config)
+    assert {view for _, view, *_ in teacher.asked} == views
+    given = build_corpus(dataset, _Free(), tmp_path / "g", config)
+    columns = ["user_id", "instruction", "response"]
+    assert corpus.rows("train").select(columns).equals(given.rows("train").select(columns))
+    assert given.annotations["view"].n_unique() > len(views)
 
 
 def test_typed_queries_are_learnt_from_and_labels_are_evaluated(

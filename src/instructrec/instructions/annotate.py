@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -24,6 +24,8 @@ from instructrec.instructions.teachers.base import Ask, ItemFacts, Teacher, Writ
 from instructrec.instructions.titles import copied
 from instructrec.protocols import SILENT, Progress, Rows
 
+TEXT_KINDS = ("P2", "I1", "I2")
+"""What a teacher writes, as scenarios name it."""
 BATCH = 4096
 """Texts that are asked for at once, or a few more."""
 
@@ -122,11 +124,17 @@ def batches(asks: Iterable[Sequence[Ask]]) -> Iterator[list[Ask]]:
 
 
 def asks_of_users(
-    dataset: Dataset, protocol: Protocol | str, max_history: int, teacher: Teacher, seed: int
+    dataset: Dataset,
+    protocol: Protocol | str,
+    max_history: int,
+    teacher: Teacher,
+    seed: int,
+    kinds: Collection[str] = TEXT_KINDS,
 ) -> Iterator[list[Ask]]:
     """What is asked of a dataset's users: three views a preference, two a review of a target.
 
     A teacher that has texts already (``has_texts``) is asked where there is no review as well.
+    Only texts of ``kinds`` (of `TEXT_KINDS`) are asked for.
     """
     has_texts = getattr(teacher, "has_texts", False)
     split = dataset.split(protocol)
@@ -134,20 +142,27 @@ def asks_of_users(
     facts = item_facts(dataset, np.unique(dataset.sequences.rows))
     for name in ("train", "validation", "test"):
         targets = split.targets(name)
-        if name != "test":
+        if name != "test" and "P2" in kinds:
             yield from _preference_asks(targets, name, facts, events, max_history, seed)
-        if events.reviews is not None or has_texts:
+        if "I1" in kinds and (events.reviews is not None or has_texts):
             for group in _intention_asks(targets, name, facts, events, dataset, seed):
                 if has_texts or group[0].review:
                     yield group
 
 
 def asks_of_items(
-    dataset: Dataset, rows: Sequence[int], teacher: Teacher, seed: int
+    dataset: Dataset,
+    rows: Sequence[int],
+    teacher: Teacher,
+    seed: int,
+    kinds: Collection[str] = TEXT_KINDS,
 ) -> Iterator[list[Ask]]:
     """What is asked of items alone: labels of those that have any, and a query where the teacher
-    writes queries; both of all items of a teacher that has texts already (``has_texts``).
+    writes queries; both of all items of a teacher that has texts already (``has_texts``). Nothing
+    where I2 is not among ``kinds``.
     """
+    if "I2" not in kinds:
+        return
     ids = dataset.catalogue.item_ids
     writes_queries = getattr(teacher, "writes_queries", False)
     has_texts = getattr(teacher, "has_texts", False)

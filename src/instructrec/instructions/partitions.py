@@ -17,10 +17,16 @@ import pyarrow.parquet as pq
 from instructrec.data.dataset import Dataset, Span
 from instructrec.errors import FolderError
 from instructrec.folders import LOG, MANIFEST, dump_json, read_json, sha256
-from instructrec.instructions.annotate import Annotated, answered, asks_of_items, asks_of_users
+from instructrec.instructions.annotate import (
+    TEXT_KINDS,
+    Annotated,
+    answered,
+    asks_of_items,
+    asks_of_users,
+)
 from instructrec.instructions.annotations import WRITTEN_SCHEMA, Annotations
 from instructrec.instructions.corpus import ANNOTATIONS, CORPUS_SCHEMA, SPLITS, shard
-from instructrec.instructions.rows import CorpusConfig, RowMaker
+from instructrec.instructions.rows import CorpusConfig, RowMaker, text_kinds
 from instructrec.instructions.teachers.base import Ask, Teacher
 from instructrec.instructions.teachers.named import teacher_named
 from instructrec.instructions.templating import TemplateBank
@@ -166,12 +172,19 @@ def ask_for_texts(task: Task, teacher: Teacher) -> Counts:
 def asks_of_partition(
     dataset: Dataset, part: Partition, config: CorpusConfig, teacher: Teacher
 ) -> Iterator[list[Ask]]:
-    """What a teacher is asked of a partition of users or items; see `annotate.answered`."""
+    """What a teacher is asked of a partition of users or items; see `annotate.answered`.
+
+    One that costs something is asked for what the rows can use. One that costs nothing (it works
+    in workers, or has its texts) is asked for all, so that the corpus can be evaluated in every
+    scenario.
+    """
+    free = getattr(teacher, "in_workers", False) or getattr(teacher, "has_texts", False)
+    kinds = TEXT_KINDS if free else text_kinds(config)
     if part.table == "items":
         rows = range(part.start, part.start + part.count)
-        return asks_of_items(dataset, rows, teacher, config.seed)
+        return asks_of_items(dataset, rows, teacher, config.seed, kinds)
     users = dataset.part(users=part.span)
-    return asks_of_users(users, config.protocol, config.max_history, teacher, config.seed)
+    return asks_of_users(users, config.protocol, config.max_history, teacher, config.seed, kinds)
 
 
 def texts_of(part: Partition, given: pl.DataFrame) -> Annotated:

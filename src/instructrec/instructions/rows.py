@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from instructrec.data.catalogue import Catalogue
 from instructrec.data.dataset import Dataset
 from instructrec.data.splits import Protocol
 from instructrec.hashing import stable_hash
-from instructrec.instructions.annotate import item_facts
+from instructrec.instructions.annotate import TEXT_KINDS, item_facts
 from instructrec.instructions.annotations import PREFERENCE_VIEWS, Annotations, names_title
 from instructrec.instructions.corpus import make_example
 from instructrec.instructions.diversify import DiversityRates, Varied, diversify
@@ -124,6 +124,37 @@ def forms_of(bank: TemplateBank) -> list[Form]:
     return sorted(found, key=lambda form: (form.scenario, form.strategy, form.asks))
 
 
+def chosen_forms(forms: Sequence[Form], scenarios: Sequence[str] | None) -> list[int]:
+    """The numbers of the forms that some scenarios cover; of all where none is named."""
+    if scenarios is None:
+        return list(range(len(forms)))
+    wanted = [Scenario.parse(text) for text in scenarios]
+    singles = [Scenario.parse(form.scenario) for form in forms]
+    return [at for at, one in enumerate(singles) if any(w.covers(one) for w in wanted)]
+
+
+def text_kinds(config: CorpusConfig) -> tuple[str, ...]:
+    """Those of P2, I1 and I2 that a row of a corpus can be asked by or answer."""
+    return _text_kinds(config.scenarios, tuple(sorted(config.rates.items())))
+
+
+@lru_cache(maxsize=16)
+def _text_kinds(
+    scenarios: tuple[str, ...] | None, rates: tuple[tuple[str, float], ...]
+) -> tuple[str, ...]:
+    forms = forms_of(TemplateBank.load(None))
+    rate = dict(rates)
+    # Validation and test rows are direct ones of T3 whatever the rates.
+    used = [
+        form
+        for form in (forms[at] for at in chosen_forms(forms, scenarios))
+        if form.kind == "T3" or rate.get(form.kind)
+    ]
+    needed = {form.needs_intention for form in used}
+    needed |= {"P2" for form in used if form.needs_preference}
+    return tuple(kind for kind in TEXT_KINDS if kind in needed)
+
+
 @dataclass(frozen=True, eq=False)
 class _Want:
     """What rows are about: somebody, who had a history, is to get a target.
@@ -189,14 +220,7 @@ class RowMaker:
         self.split = dataset.split(config.protocol)
         self.forms = forms_of(bank)
         self.numbers = {key: start + number for number, key in enumerate(_keys(dataset))}
-        wanted = None
-        if config.scenarios is not None:
-            wanted = [Scenario.parse(text) for text in config.scenarios]
-        self.chosen = [
-            number
-            for number, form in enumerate(self.forms)
-            if wanted is None or any(one.covers(Scenario.parse(form.scenario)) for one in wanted)
-        ]
+        self.chosen = chosen_forms(self.forms, config.scenarios)
 
     @cached_property
     def profiles(self) -> dict[str, str]:
