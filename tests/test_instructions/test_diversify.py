@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from instructrec.instructions._diversity import Dice
+from instructrec.instructions._diversity import Dice, are_english
 from instructrec.instructions._typing import mistyped, telegraphic, typed
 from instructrec.instructions.annotations import names_title
 from instructrec.instructions.diversify import NO_DIVERSITY, DiversityRates, Varied, diversify
@@ -206,8 +206,19 @@ def test_a_variant_that_would_name_the_target_is_left_out() -> None:
     assert texts("limited", target=target) == set()
 
 
-@pytest.mark.parametrize("text", ["我想要一个赛车游戏。", "Ищу гонки для друзей.", "", "2019"])
-def test_wishes_in_another_script_and_empty_ones_stay_as_they_are(text: str) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "我想要一个赛车游戏。",
+        "Ищу гонки для друзей.",
+        "Ich will ein Rennspiel für meine Kinder.",
+        "Je veux un jeu de course pour mon fils.",
+        "Quiero un juego de carreras para mi hijo.",
+        "",
+        "2019",
+    ],
+)
+def test_wishes_in_another_language_and_empty_ones_stay_as_they_are(text: str) -> None:
     rates = only("limited", "typed", "typos")
     assert diversify(text, "I1", KART, HISTORY, seed=1, rates=rates) == Varied(text, "I1")
 
@@ -291,3 +302,11 @@ def test_any_facts_and_any_wish_can_be_varied_and_no_variant_names_the_target(
 def test_rates_that_cannot_be_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"negated|limited|typed|poems"):
         DiversityRates(**wrong)
+
+
+def test_the_language_of_many_texts_is_told_by_those_that_show_it() -> None:
+    labels = ["Soul, Funk", "Jazz"]
+    assert are_english([]) and are_english(labels)
+    assert are_english([*labels, "I want to hear warm horns.", "Soul für mich."])
+    assert not are_english([*labels, "Ich mag warme Bläser und Soul.", "Etwas mit Chor."])
+    assert not are_english([*labels, "我想要温暖的铜管乐。"])

@@ -305,6 +305,18 @@ def test_a_teacher_that_costs_something_is_asked_for_what_the_rows_can_use(
     assert given.annotations["view"].n_unique() > len(views)
 
 
+@pytest.mark.parametrize(("language", "varied"), [("en-GB", True), ("zh", False), ("de", False)])
+def test_texts_of_another_language_are_not_varied_by_english_rules(
+    dataset: Dataset, tmp_path: Path, language: str, varied: bool
+) -> None:
+    teacher = _Counting()
+    teacher.language = language  # type: ignore[attr-defined]
+    config = CorpusConfig(scenarios=("P1,I1,T3",), rates={"T3": 1.0})
+    corpus = build_corpus(dataset, teacher, tmp_path / "c", config)
+    assert (corpus.rows("train")["style"].n_unique() > 1) is varied
+    assert any(corpus.manifest["settings"]["diversity"].values()) is varied
+
+
 def test_typed_queries_are_learnt_from_and_labels_are_evaluated(
     dataset: Dataset, tmp_path: Path
 ) -> None:

@@ -16,7 +16,9 @@ import polars as pl
 from instructrec.data.dataset import Dataset
 from instructrec.errors import DataError, FolderError
 from instructrec.folders import LOG, MANIFEST, Draft, new_folder, read_json, sha256, write_json
+from instructrec.instructions._diversity import are_english
 from instructrec.instructions.corpus import ANNOTATIONS, SPLITS, Corpus
+from instructrec.instructions.diversify import NO_DIVERSITY
 from instructrec.instructions.executors import Executor, InProcess
 from instructrec.instructions.partitions import (
     Counts,
@@ -84,6 +86,7 @@ def build_corpus(
     config = config or CorpusConfig()
     if teacher is None and annotations is None:
         raise ValueError("either a teacher or annotations")
+    config = _varied_where_english(config, teacher, annotations)
     with new_folder(
         out,
         "corpus",
@@ -102,6 +105,18 @@ def build_corpus(
             forget_opened()
         work.finish(draft, told=annotations is None)
     return Corpus(out)
+
+
+def _varied_where_english(
+    config: CorpusConfig, teacher: Teacher | None, annotations: pl.DataFrame | None
+) -> CorpusConfig:
+    """Without variants of wishes where the texts are in another language than their rules."""
+    if annotations is not None:
+        english = are_english(annotations["text"])
+    else:
+        language = str(getattr(teacher, "language", "en")).casefold()
+        english = language in {"en", "english"} or language.startswith(("en-", "en_"))
+    return config if english else config.model_copy(update={"diversity": NO_DIVERSITY})
 
 
 def _writer(teacher: Teacher | None, annotations: pl.DataFrame | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from instructrec.hashing import stable_share
-from instructrec.instructions._diversity import Dice
+from instructrec.instructions._diversity import Dice, is_english
 from instructrec.instructions._true_wishes import (
     compared,
     follow_up,
@@ -113,7 +113,7 @@ def diversify(
     for the target, what is ruled out is a label of the history that neither the target's labels
     nor its title nor its description have, a comparison is true of both. No variant names the
     target; one that would is left out, and so is what nothing is known for. English; a wish in
-    another script stays as it is.
+    another language stays as it is, as its script and its small words tell.
 
     To be called for wishes that a training row is asked by. A wish that is the answer stays as the
     teacher wrote it, and so do all of evaluation.
@@ -133,7 +133,7 @@ def diversify(
         'limited'
     """
     chosen = _drawn(seed, rates)
-    if not text or not chosen or not _is_english(text):
+    if not text or not chosen or not is_english(text):
         return Varied(text, kind)
     dice = Dice(seed)
     found = text
@@ -170,11 +170,6 @@ def _drawn(seed: int, rates: DiversityRates) -> list[str]:
                 chosen.append(style)
                 break
     return chosen
-
-
-def _is_english(text: str) -> bool:
-    letters = [char for char in text if char.isalpha()]
-    return bool(letters) and sum(map(str.isascii, letters)) >= 0.9 * len(letters)
 
 
 def _may_stand(text: str, target: ItemFacts) -> bool:

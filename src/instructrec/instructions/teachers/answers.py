@@ -11,6 +11,7 @@ import polars as pl
 
 from instructrec.errors import DataError, UsageError
 from instructrec.folders import sha256
+from instructrec.instructions._diversity import are_english
 from instructrec.instructions.annotations import (
     PREFERENCE_VIEWS,
     QUERY_VIEW,
@@ -71,6 +72,7 @@ class AnswersTeacher:
         self.parameters = answers_parameters(path, columns or {})
         self.fallback = fallback or RulesTeacher()
         frame = _complete(_chosen(_read(path), path, columns or {}), path)
+        self.language = "en" if are_english(frame["text"]) else ""
         frame = frame.with_columns(key=_key()).unique("key", keep="first", maintain_order=True)
         frame = frame.with_columns(hash=pl.col("key").hash(0)).sort("hash")
         self.writes_queries = bool((frame["view"] == QUERY_VIEW).any())

@@ -80,12 +80,13 @@ class Teacher(Protocol):
     Attributes:
         name: ``rules``, or what the ``--teacher`` flag calls it.
 
-    A teacher may have four attributes more. ``in_workers``: it costs nothing and `teacher_named`
+    A teacher may have five attributes more. ``in_workers``: it costs nothing and `teacher_named`
     makes the same one of its name alone, so that every worker makes its own; without it a corpus
     asks this very teacher, in one process. ``writes_queries``: it is asked for the view ``query``
     of items. ``has_texts``: it is asked for wishes without a review and for labels without
-    categories as well. ``parameters``: what decides its texts beside its name, plain JSON values
-    without any key, told in the corpus's manifest.
+    categories as well. ``language``: of its texts, ``en`` when left out; those of another are not
+    varied by English rules. ``parameters``: what decides its texts beside its name, plain JSON
+    values without any key, told in the corpus's manifest.
     """
 
     name: str

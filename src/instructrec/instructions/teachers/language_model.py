@@ -99,6 +99,7 @@ class LanguageModelTeacher:
         self.budget = budget or Budget()
         self.progress = progress
         self.name = completions.name
+        self.language = book.language
         self.expected: int | None = None
         """Requests that are to be sent in all, where that was reckoned before."""
         self.failed: Counter[str] = Counter()
