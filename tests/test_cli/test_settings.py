@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from instructrec.cli.app import run as run_cli
+from instructrec.cli.build import _settings
 from instructrec.cli.settings import from_file, settled, settled_with
 from instructrec.demo import DemoConfig
 from instructrec.errors import UsageError
+from instructrec.instructions.diversify import NO_DIVERSITY
 
 
 def test_a_refused_value_names_its_flag():
@@ -53,6 +55,24 @@ def test_what_a_file_gets_wrong_is_told_of_the_file(tmp_path: Path):
     with pytest.raises(UsageError, match="--items 3"):
         settled_with(DemoConfig, path, {"users": 60, "items": 3})
     assert settled_with(DemoConfig, path, {"users": 60}).users == 60
+
+
+def test_a_wrong_setting_of_the_corpus_is_told_before_anything_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    path, out = tmp_path / "a.json", tmp_path / "run"
+    path.write_text('{"corpus": {"negative": 1}}')
+    assert run_cli(["build", "--out", str(out), "--config", str(path)]) == 2
+    assert "a.json has an unknown setting 'corpus.negative'" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_run_may_keep_its_wishes_as_they_were_written(tmp_path: Path):
+    path = tmp_path / "a.json"
+    path.write_text('{"corpus": {"negatives": 4}}')
+    kept = _settings(path, {}, {}, plain_wishes=True)
+    assert kept.corpus == {"negatives": 4, "diversity": NO_DIVERSITY.model_dump()}
+    assert _settings(path, {}, {}, plain_wishes=False).corpus == {"negatives": 4}
 
 
 def test_a_wrong_setting_of_tuning_is_told_before_anything_is_made(

@@ -66,6 +66,9 @@ def build(
         ),
     ] = None,
     language: LanguageFlag = None,
+    plain_wishes: Annotated[
+        bool, typer.Option("--plain-wishes", help="Leave wishes as they were written.")
+    ] = False,
     cache: CacheFlag = None,
     answers_columns: AnswersColumnsFlag = None,
     backbone: Annotated[
@@ -150,7 +153,7 @@ def build(
         "cache": cache,
         "answers_columns": answers_columns,
     }
-    settings = _settings(config, _given(flags), _given(options))
+    settings = _settings(config, _given(flags), _given(options), plain_wishes)
     source = settled(
         ImportConfig,
         out=out / "dataset",
@@ -184,15 +187,23 @@ def _given(flags: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in flags.items() if value is not None}
 
 
-def _settings(file: Path | None, flags: dict[str, Any], options: dict[str, Any]) -> RunConfig:
+def _settings(
+    file: Path | None, flags: dict[str, Any], options: dict[str, Any], plain_wishes: bool
+) -> RunConfig:
     from instructrec.data.splits import Protocol
+    from instructrec.instructions.builder import CorpusConfig
+    from instructrec.instructions.diversify import NO_DIVERSITY
     from instructrec.instructions.teachers.options import TeacherOptions
     from instructrec.retrieval.settings import SequentialConfig, TowerConfig
     from instructrec.stages import RunConfig
     from instructrec.tuning.config import TuneConfig
     from instructrec.tuning.start import check_backbone
 
+    settled_with(CorpusConfig, file, {}, within="corpus")
     known = {**from_file(file), **flags}
+    if plain_wishes:
+        plain = {"diversity": NO_DIVERSITY.model_dump()}
+        flags = {**flags, "corpus": {**known.get("corpus", {}), **plain}}
     Protocol.parse(known.get("protocol", Protocol.LEAVE_ONE_OUT))
     if known.get("budget") is None and known.get("steps") is None:
         flags = {**flags, "budget": BUDGET}
