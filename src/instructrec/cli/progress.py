@@ -35,7 +35,7 @@ class _Lines:
         self._console = console
 
     def note(self, text: str) -> None:
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print(text, markup=False, emoji=False, soft_wrap=True)
 
     def track(self, items: Iterable[T], title: str, total: int | None = None) -> Iterator[T]:
         known = _total(items, total)
@@ -68,7 +68,7 @@ class _Bars:
 
         self._console = console
         self._bars = RichProgress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -79,7 +79,7 @@ class _Bars:
         self._open = 0
 
     def note(self, text: str) -> None:
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print(text, markup=False, emoji=False, soft_wrap=True)
 
     def track(self, items: Iterable[T], title: str, total: int | None = None) -> Iterator[T]:
         if self._open == 0:
