@@ -310,3 +310,41 @@ def test_the_language_of_many_texts_is_told_by_those_that_show_it() -> None:
     assert are_english([*labels, "I want to hear warm horns.", "Soul für mich."])
     assert not are_english([*labels, "Ich mag warme Bläser und Soul.", "Etwas mit Chor."])
     assert not are_english([*labels, "我想要温暖的铜管乐。"])
+
+
+@pytest.mark.parametrize(
+    ("told", "years"),
+    [
+        ("For ages 6-8.", {"6", "7", "8"}),
+        ("For ages 6 to 18 months.", set()),
+        ("Ages 6-12m, soft.", set()),
+        ("Not recommended for ages 1-3.", set()),
+        ("Not for ages 1-3. Fine for ages 4 and up.", {"4", "5", "6"}),
+    ],
+)
+def test_an_age_is_asked_for_only_where_the_item_is_for_it(told: str, years: set[str]) -> None:
+    target = ItemFacts("Wooden Train", ("Toys", "Trains"), description=told)
+    said = {found for text in texts("limited", target=target) for found in re.findall(r"\d+", text)}
+    assert said == years
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "word"),
+    [
+        ("300 pages", "200 pages", "longer"),
+        ("200", "300", "shorter"),
+        ("2 hours", "90 minutes", ""),
+        ("1,200 pages", "300 pages", ""),
+        ("1:30", "95", ""),
+    ],
+)
+def test_figures_are_compared_in_one_unit_only(own: str, other: str, word: str) -> None:
+    target = ItemFacts("The Long Road", ("Books", "Travel"), attributes=(("length", own),))
+    earlier = ItemFacts("Hill Walks", ("Books", "Travel"), attributes=(("length", other),))
+    said = {
+        name
+        for name in ("longer", "shorter")
+        for text in texts("compared", target=target, history=(earlier,))
+        if name in text
+    }
+    assert said == ({word} if word else set())

@@ -25,6 +25,9 @@ _LONGEST_VALUE = 3
 _AGES = re.compile(
     r"\bages?:?\s*(\d{1,2})(?:\s*(?:-|–|to)\s*(\d{1,2})|\s*\+|\s+(?:and|&) up)", re.I
 )
+_NOT_YEARS = re.compile(r"\s*(?:months?|mos?|m|weeks?|wks?|days?)\b", re.I)
+_DENIED = re.compile(r"\b(?:not|never|no|unsuitable|hazard|warning)\b[^.!?]*$", re.I)
+"""What stands before ages that an item is not for: "not recommended for ages 1-3"."""
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
@@ -156,7 +159,9 @@ def _ages(item: ItemFacts) -> tuple[int, int] | None:
     """The ages an item is said to be for, as its attributes, title or description have it."""
     told = [f"age {value}" for name, value in item.attributes if name.lower().startswith("age")]
     for text in (*told, item.title, item.description):
-        if found := _AGES.search(text):
+        for found in _AGES.finditer(text):
+            if _NOT_YEARS.match(text, found.end()) or _DENIED.search(text, 0, found.start()):
+                continue
             first, last = int(found[1]), int(found[2] or int(found[1]) + 2)
             if 0 < first <= last <= 18:
                 return first, last
@@ -227,6 +232,9 @@ def _relations(target: ItemFacts, other: ItemFacts) -> Iterator[_Relation]:
 
 
 def _by_number(name: str, value: str, other: str) -> Iterator[_Relation]:
+    """More or less of it, where both say one figure in the same unit."""
+    if _NUMBER.sub("", value).casefold() != _NUMBER.sub("", other).casefold():
+        return
     more_or_less = words().numbers.get(name.lower())
     own, theirs = _NUMBER.search(value), _NUMBER.search(other)
     if more_or_less and own and theirs:
