@@ -348,3 +348,10 @@ def test_figures_are_compared_in_one_unit_only(own: str, other: str, word: str) 
         if name in text
     }
     assert said == ({word} if word else set())
+
+
+@pytest.mark.parametrize(("size", "said"), [("M", ", in size M."), ("20 Rolls", ", 20 Rolls.")])
+def test_an_amount_is_no_size_to_be_in(size: str, said: str) -> None:
+    told = texts("limited", target=ItemFacts("Journal", ("Crafts",), attributes=(("size", size),)))
+    assert any(text.endswith(said) for text in told)
+    assert not any("size 20" in text for text in told)

@@ -146,6 +146,8 @@ def _forms(name: str, value: str) -> list[str]:
         return []
     said = " ".join(value.split())
     said = said if name.lower() in words().as_written else said.lower()
+    if name.lower() == "size" and " " in said:
+        return [said]  # "20 rolls", "set of 2": said as it is, "in size" goes with M or 42.
     return [form.format(said) for form in words().places.get(name.lower(), ())]
 
 
