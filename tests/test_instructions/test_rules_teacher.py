@@ -421,7 +421,7 @@ def album(review: str, view: str = "what_i_want", **facts: object) -> set[str]:
         ("I play this whenever we have a party at home.", "for a party"),
         ("Everybody will dance to it.", "to dance to"),
         ("It takes me back to the yard where we played.", "takes me back to my younger days"),
-        ("Every track is a winner.", "good from start to finish"),
+        ("Every track is a winner.", "good throughout"),
         ("She is a songstress of her own kind.", "a strong woman's voice"),
     ],
 )
