@@ -25,6 +25,8 @@ _CURES = {
 }
 _AGAIN = {408, 409, 425, 429}
 _SPENT = ("insufficient_quota", "billing_hard_limit", "exceeded your current quota")
+_MOST_TOKENS = 2**40
+"""What a server says it counted from here on is not believed."""
 LONGEST_PAUSE = 900.0
 """Seconds of Retry-After that are waited; a server that asks for more ends the run."""
 
@@ -61,7 +63,7 @@ def read_answer(body: str) -> Reply:
         return Again("an empty body")
     try:
         content = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return Again("a body that is not whole JSON")
     if not isinstance(content, dict):
         return Again("a body that is no object")
@@ -72,7 +74,7 @@ def read_answer(body: str) -> Reply:
         return read_error(status, {}, body)
     try:
         message = content["choices"][0]["message"]
-        text = _text_of(message.get("content"))
+        text = _whole(_text_of(message.get("content")))
     except (KeyError, IndexError, TypeError, AttributeError):
         return Again("a body without an answer")
     usage = content.get("usage")
@@ -111,16 +113,21 @@ def _text_of(content: Any) -> str:
     return content if isinstance(content, str) else ""
 
 
+def _whole(text: str) -> str:
+    """With a replacement character for each half of a character, which no file can hold."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def _count(usage: Mapping[str, Any], name: str) -> int:
     value = usage.get(name)
-    return value if isinstance(value, int) and value > 0 else 0
+    return value if type(value) is int and 0 < value < _MOST_TOKENS else 0
 
 
 def _said(body: str) -> str:
     """The server's own words, in one line of bearable length."""
     try:
         content = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         content = body
     for name in ("error", "detail", "message"):
         if isinstance(content, dict) and name in content:
