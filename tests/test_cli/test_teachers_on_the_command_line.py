@@ -160,6 +160,7 @@ def test_the_cache_is_shown_shared_and_pruned(
     [
         (["--teacher", "gpt-5"], "'gpt-5' is not a teacher"),
         (["--teacher", "openai:m", "--base-url", "here"], "is no address"),
+        (["--teacher", "local:/no/such/model"], "there is no folder /no/such/model"),
         (["--teacher", "openai:m", "--budget", "much"], "is no amount"),
         (["--teacher", "openai:m", "--language", "xx"], "no prompts 'xx'"),
         (["--teacher", "openai:m", "--parameter", "x"], "is no pair"),

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from instructrec.errors import UsageError
 from instructrec.folders import sha256
 from instructrec.instructions.teachers.base import Answer, Prompt
 from instructrec.protocols import TextGenerator
@@ -51,7 +52,11 @@ class LocalCompletions:
 
     @cached_property
     def parameters(self) -> Mapping[str, Any]:
-        """What decides an answer: how words are chosen, and which weights choose them."""
+        """What decides an answer: how words are chosen, and which weights choose them.
+
+        Raises:
+            UsageError: There is no such folder.
+        """
         settings = {"temperature": self.temperature, "seed": self.seed, "dtype": self.dtype}
         return {**settings, "weights": _weights(self.path_or_name)}
 
@@ -89,6 +94,8 @@ def _weights(path_or_name: str | Path) -> str:
     if not folder.is_dir() and name in pretrained.names():
         folder = pretrained.require(name)
     if not folder.is_dir():
+        if folder.is_absolute() or name.startswith("."):  # Told before anything is reckoned.
+            raise UsageError(f"there is no folder {folder}", "Check the path")
         return ""
     digest = hashlib.sha256()
     for pattern in _WEIGHTS:
