@@ -175,3 +175,30 @@ def test_a_wrong_flag_is_one_line(
     err = capsys.readouterr().err
     assert told in err
     assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code", "told"),
+    [
+        ("absent.jsonl", None, 2, "there is no file"),
+        ("a.csv", b"a", 2, "is of no kind known here"),
+        ("a.jsonl", b"\xff\xfe\x00", 1, "line 1 is not JSON"),
+        ("a.parquet", b"", 1, "is no Parquet file"),
+    ],
+)
+def test_a_wrong_file_to_import_is_one_line(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    content: bytes | None,
+    code: int,
+    told: str,
+):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    cache = tmp_path / "cache"
+    mine = ["--cache", str(cache)]
+    assert run(["teacher", "cache", "import", str(tmp_path / name), *mine]) == code
+    err = capsys.readouterr().err
+    assert told in err and len(err.splitlines()) == 1
+    assert cache.exists() == (code == 1)

@@ -129,8 +129,9 @@ def import_(
     Example: `instructrec teacher cache import answers.parquet`
     """
     from instructrec.instructions.teachers.cache import AnswerCache
-    from instructrec.instructions.teachers.sharing import import_answers
+    from instructrec.instructions.teachers.sharing import check_file, import_answers
 
+    check_file(file)  # A wrong path makes no empty cache.
     opened = AnswerCache(cache)
     new, count = import_answers(opened, file)
     emit(

@@ -59,9 +59,7 @@ def import_answers(cache: AnswerCache, path: Path) -> tuple[int, int]:
         UsageError: There is no such file, or its ending is another.
         DataError: A row is not as `export_answers` wrote it.
     """
-    _check_ending(path)
-    if not path.is_file():
-        raise UsageError(f"there is no file {path}", "Check the path")
+    check_file(path)
     count = 0
 
     def counted() -> Iterator[Mapping[str, Any]]:
@@ -73,6 +71,17 @@ def import_answers(cache: AnswerCache, path: Path) -> tuple[int, int]:
 
     new = cache.add(counted())
     return new, count
+
+
+def check_file(path: Path) -> None:
+    """See that a file to import is there.
+
+    Raises:
+        UsageError: It is not, or its ending is another.
+    """
+    _check_ending(path)
+    if not path.is_file():
+        raise UsageError(f"there is no file {path}", "Check the path")
 
 
 def _check_ending(path: Path) -> None:
@@ -99,7 +108,7 @@ def _write_table(path: Path, rows: Iterator[Mapping[str, Any]]) -> int:
 
 
 def _read_lines(path: Path) -> Iterator[Any]:
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
                 yield json.loads(line)
