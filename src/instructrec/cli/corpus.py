@@ -108,6 +108,7 @@ def build(
         cache=cache,
         answers_columns=answers_columns,
     )
+    where = executor_named(executor, workers, address)
     progress = make_progress()
     config = CorpusConfig(
         protocol=Protocol.parse(protocol),
@@ -129,7 +130,7 @@ def build(
             out,
             config,
             replace=replace,
-            executor=executor_named(executor, workers, address),
+            executor=where,
             progress=progress,
         )
     rows, by_rules = made.manifest["rows"], made.manifest["teacher"]["by_rules"]
