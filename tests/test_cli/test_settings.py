@@ -11,7 +11,7 @@ from instructrec.cli.build import _settings
 from instructrec.cli.settings import from_file, settled, settled_with
 from instructrec.demo import DemoConfig
 from instructrec.errors import UsageError
-from instructrec.instructions.diversify import NO_DIVERSITY
+from instructrec.instructions.diversify import DiversityRates
 
 
 def test_a_refused_value_names_its_flag():
@@ -67,12 +67,12 @@ def test_a_wrong_setting_of_the_corpus_is_told_before_anything_is_made(
     assert not out.exists()
 
 
-def test_a_run_may_keep_its_wishes_as_they_were_written(tmp_path: Path):
+def test_a_run_may_vary_the_wishes_it_learns_from(tmp_path: Path):
     path = tmp_path / "a.json"
     path.write_text('{"corpus": {"negatives": 4}}')
-    kept = _settings(path, {}, {}, plain_wishes=True)
-    assert kept.corpus == {"negatives": 4, "diversity": NO_DIVERSITY.model_dump()}
-    assert _settings(path, {}, {}, plain_wishes=False).corpus == {"negatives": 4}
+    varied = _settings(path, {}, {}, varied_wishes=True)
+    assert varied.corpus == {"negatives": 4, "diversity": DiversityRates().model_dump()}
+    assert _settings(path, {}, {}, varied_wishes=False).corpus == {"negatives": 4}
 
 
 def test_a_wrong_setting_of_tuning_is_told_before_anything_is_made(

@@ -27,6 +27,7 @@ from instructrec.folders import MANIFEST, sha256
 from instructrec.instructions import annotate
 from instructrec.instructions.builder import CorpusConfig, build_corpus
 from instructrec.instructions.corpus import Corpus
+from instructrec.instructions.diversify import DiversityRates
 from instructrec.instructions.executors import Executor, InProcess, OnRay, Processes
 from instructrec.instructions.partitions import Counts, Partition, Task, cut, make_partition
 from instructrec.instructions.teachers.base import Ask, Written
@@ -311,7 +312,8 @@ def test_texts_of_another_language_are_not_varied_by_english_rules(
 ) -> None:
     teacher = _Counting()
     teacher.language = language  # type: ignore[attr-defined]
-    config = CorpusConfig(scenarios=("P1,I1,T3",), rates={"T3": 1.0})
+    rates = DiversityRates()
+    config = CorpusConfig(scenarios=("P1,I1,T3",), rates={"T3": 1.0}, diversity=rates)
     corpus = build_corpus(dataset, teacher, tmp_path / "c", config)
     assert (corpus.rows("train")["style"].n_unique() > 1) is varied
     assert any(corpus.manifest["settings"]["diversity"].values()) is varied

@@ -19,6 +19,7 @@ from instructrec.data.dataset import Dataset
 from instructrec.errors import DataError, UsageError
 from instructrec.instructions.builder import build_corpus
 from instructrec.instructions.corpus import Corpus
+from instructrec.instructions.diversify import DiversityRates
 from instructrec.instructions.rows import CorpusConfig
 from instructrec.instructions.variety import (
     compare,
@@ -100,7 +101,8 @@ def test_both_sides_of_a_comparison_are_samples_of_one_size_and_draws_are_seeded
 
 @pytest.fixture(scope="module")
 def corpus(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    config = CorpusConfig(rates=dict.fromkeys(CorpusConfig().rates, 1.0))
+    rates = dict.fromkeys(CorpusConfig().rates, 1.0)
+    config = CorpusConfig(rates=rates, diversity=DiversityRates())
     return build_corpus(dataset, Echo(), tmp_path_factory.mktemp("varied") / "corpus", config)
 
 
@@ -130,13 +132,15 @@ def test_a_corpus_says_what_was_done_to_its_wishes_and_evaluation_asks_by_plain_
     assert corpus.manifest["settings"]["diversity"]["typos"] == 0.06
 
 
-def test_wishes_stay_as_they_were_written_where_one_asks_for_that(
-    dataset: Dataset, tmp_path: Path
+@pytest.mark.parametrize(("flags", "varied"), [([], False), (["--varied-wishes"], True)])
+def test_wishes_stay_as_they_were_written_unless_one_asks_for_variety(
+    dataset: Dataset, tmp_path: Path, flags: list[str], varied: bool
 ) -> None:
-    asked = ["build", str(dataset.folder), "--out", str(tmp_path / "plain"), "--plain-wishes"]
+    asked = ["build", str(dataset.folder), "--out", str(tmp_path / "made"), *flags]
     made = CliRunner().invoke(app, [*asked, "--executor", "none", "--json"])
     assert made.exit_code == 0, made.output
-    assert set(Corpus(tmp_path / "plain").rows("train")["style"]) == {"", "plain"}
+    styles = set(Corpus(tmp_path / "made").rows("train")["style"])
+    assert (styles > {"", "plain"}) is varied and styles >= {"", "plain"}
 
 
 def test_a_wish_counts_once_however_many_rows_ask_by_it(corpus: Corpus) -> None:

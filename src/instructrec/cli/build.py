@@ -66,8 +66,9 @@ def build(
         ),
     ] = None,
     language: LanguageFlag = None,
-    plain_wishes: Annotated[
-        bool, typer.Option("--plain-wishes", help="Leave wishes as they were written.")
+    varied_wishes: Annotated[
+        bool,
+        typer.Option("--varied-wishes", help="Vary the wishes that are learnt: limits, typos …"),
     ] = False,
     cache: CacheFlag = None,
     answers_columns: AnswersColumnsFlag = None,
@@ -153,7 +154,7 @@ def build(
         "cache": cache,
         "answers_columns": answers_columns,
     }
-    settings = _settings(config, _given(flags), _given(options), plain_wishes)
+    settings = _settings(config, _given(flags), _given(options), varied_wishes)
     source = settled(
         ImportConfig,
         out=out / "dataset",
@@ -188,11 +189,11 @@ def _given(flags: dict[str, Any]) -> dict[str, Any]:
 
 
 def _settings(
-    file: Path | None, flags: dict[str, Any], options: dict[str, Any], plain_wishes: bool
+    file: Path | None, flags: dict[str, Any], options: dict[str, Any], varied_wishes: bool
 ) -> RunConfig:
     from instructrec.data.splits import Protocol
     from instructrec.instructions.builder import CorpusConfig
-    from instructrec.instructions.diversify import NO_DIVERSITY
+    from instructrec.instructions.diversify import DiversityRates
     from instructrec.instructions.teachers.options import TeacherOptions
     from instructrec.retrieval.settings import SequentialConfig, TowerConfig
     from instructrec.stages import RunConfig
@@ -201,9 +202,9 @@ def _settings(
 
     settled_with(CorpusConfig, file, {}, within="corpus")
     known = {**from_file(file), **flags}
-    if plain_wishes:
-        plain = {"diversity": NO_DIVERSITY.model_dump()}
-        flags = {**flags, "corpus": {**known.get("corpus", {}), **plain}}
+    if varied_wishes:
+        varied = {"diversity": DiversityRates().model_dump()}
+        flags = {**flags, "corpus": {**known.get("corpus", {}), **varied}}
     Protocol.parse(known.get("protocol", Protocol.LEAVE_ONE_OUT))
     if known.get("budget") is None and known.get("steps") is None:
         flags = {**flags, "budget": BUDGET}

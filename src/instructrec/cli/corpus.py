@@ -56,8 +56,9 @@ def build(
     max_history: Annotated[
         int, typer.Option(min=2, help="Items a sequence has at most, target included.")
     ] = 20,
-    plain_wishes: Annotated[
-        bool, typer.Option("--plain-wishes", help="Leave wishes as they were written.")
+    varied_wishes: Annotated[
+        bool,
+        typer.Option("--varied-wishes", help="Vary the wishes that are learnt: limits, typos …"),
     ] = False,
     seed: Annotated[int, typer.Option(help="Seeds every draw.")] = 0,
     executor: ExecutorFlag = None,
@@ -115,7 +116,7 @@ def build(
         seed=seed,
         max_history=max_history,
         scenarios=tuple(str(Scenario.parse(text)) for text in scenario) if scenario else None,
-        diversity=NO_DIVERSITY if plain_wishes else DiversityRates(),
+        diversity=DiversityRates() if varied_wishes else NO_DIVERSITY,
     )
     writer = teacher_named(teacher, options, progress)
     source = Dataset(dataset)

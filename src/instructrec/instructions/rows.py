@@ -19,7 +19,7 @@ from instructrec.hashing import stable_hash
 from instructrec.instructions.annotate import TEXT_KINDS, item_facts
 from instructrec.instructions.annotations import PREFERENCE_VIEWS, Annotations, names_title
 from instructrec.instructions.corpus import make_example
-from instructrec.instructions.diversify import DiversityRates, Varied, diversify
+from instructrec.instructions.diversify import NO_DIVERSITY, DiversityRates, Varied, diversify
 from instructrec.instructions.requests import (
     MAX_HISTORY,
     preference_text,
@@ -69,8 +69,9 @@ class CorpusConfig(BaseModel):
     )
     """The share of users that get a row of each kind: by task form where the strategy is direct,
     else by strategy. The paper leaves the amounts open."""
-    diversity: DiversityRates = DiversityRates()
-    """How often the wishes of training rows are varied in which way."""
+    diversity: DiversityRates = NO_DIVERSITY
+    """How often the wishes of training rows are varied in which way; not at all when nothing is
+    said (docs/diversity.md tells what it costs and gains)."""
 
 
 @dataclass(frozen=True)
