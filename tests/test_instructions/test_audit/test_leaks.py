@@ -10,6 +10,7 @@ import pytest
 
 from instructrec.data.dataset import Dataset
 from instructrec.instructions.audit.base import Leak
+from instructrec.instructions.audit.candidates import Orders
 from instructrec.instructions.audit.leaks import find_leaks
 from instructrec.instructions.corpus import Corpus
 
@@ -209,3 +210,27 @@ def test_rows_that_repeat_and_rows_that_say_nothing_are_found(
     assert [(one.row, one.reason) for one in found["empty"].rows] == [
         (second, "the response is empty")
     ]
+
+
+@pytest.mark.parametrize("bent", [False, True])
+def test_many_short_lists_may_be_sorted_as_often_as_chance_makes_them(
+    market: Dataset, bent: bool
+) -> None:
+    ids, rng = market.catalogue.item_ids, np.random.default_rng(0)
+    lists = [[ids[at] for at in rng.choice(len(ids), 3, replace=False)] for _ in range(6000)]
+    lists[: 800 * bent] = [sorted(one) for one in lists[: 800 * bent]]
+    rows = pl.DataFrame(
+        {
+            "row": np.arange(len(lists)),
+            "strategy": "direct",
+            "task": "T3",
+            "item_id": [one[0] for one in lists],
+            "candidate_ids": lists,
+        }
+    )
+    check = Orders(market)
+    assert not list(check.look("train", rows))
+    found = list(check.close())
+    assert bool(found) is bent
+    by_id = next(one for one in check.facts()["orders"] if one["order"] == "id")
+    assert by_id["sorted"] > 1900

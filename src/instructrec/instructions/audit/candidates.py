@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from instructrec.data.dataset import Dataset
-from instructrec.instructions.audit.base import Finding, RowCheck, findings
+from instructrec.instructions.audit.base import MOST_NAMED, Finding, RowCheck, findings
 
 LISTING = ("T1", "T3")
 UNLIKELY = 1e-4
@@ -25,8 +25,6 @@ ORDERED = 0.1
 """Lists follow an order where their mean rank correlation with it exceeds this"""
 DEVIATIONS = 6.0
 """and chance by so many standard errors."""
-_KEPT = 1000
-
 Key = tuple[str, str, int]
 Table = NDArray[np.int64]
 
@@ -85,7 +83,7 @@ class Places:
             counts += np.bincount(part["place"].to_numpy(), minlength=key[2])
             kept = self._rows.setdefault(key, [[] for _ in range(key[2])])
             for row, place in part.select("row", "place").iter_rows():
-                if len(kept[place]) < _KEPT:
+                if len(kept[place]) < MOST_NAMED:
                     kept[place].append(row)
         return iter(())
 
@@ -153,7 +151,8 @@ class Orders:
         self._keys = keys.with_columns(pl.col("by_id").cast(pl.Int64))
         self._lists: dict[tuple[str, str, int], int] = defaultdict(int)
         self._sums: dict[tuple[str, str, int], float] = defaultdict(float)
-        self._sorted: dict[tuple[str, str, int], list[int]] = defaultdict(list)
+        self._sorted: dict[tuple[str, str, int], int] = defaultdict(int)
+        self._named: dict[tuple[str, str, int], list[int]] = defaultdict(list)
         self._bent: dict[tuple[str, str, int], list[tuple[int, float]]] = defaultdict(list)
 
     def look(self, split: str, rows: pl.DataFrame) -> Iterator[Finding]:
@@ -182,12 +181,12 @@ class Orders:
         correlations = ranks @ places / float(places @ places)
         self._lists[key] += len(values)
         self._sums[key] += float(correlations.sum())
-        room = _KEPT - len(self._sorted[key])
-        kept = self._sorted[key]
-        kept += rows[is_sorted].tolist()[: max(room, 0)]
+        self._sorted[key] += int(is_sorted.sum())
+        named = self._named[key]
+        named += rows[is_sorted].tolist()[: MOST_NAMED - len(named)]
         strong = np.abs(correlations) > 0.5
         bent = self._bent[key]
-        if len(bent) < 2 * _KEPT:
+        if len(bent) < MOST_NAMED:
             bent += zip(rows[strong].tolist(), correlations[strong].tolist(), strict=True)
 
     def close(self) -> Iterator[Finding]:
@@ -195,9 +194,8 @@ class Orders:
         for key, total in self._lists.items():
             split, order, size = key
             chance = total * 2 / factorial(size)
-            found = self._sorted[key]
-            if len(found) > min(chance + DEVIATIONS * sqrt(chance) + 2, _KEPT - 1):
-                for row in found:
+            if self._sorted[key] > chance + DEVIATIONS * sqrt(chance) + 2:
+                for row in self._named[key]:
                     yield Finding(split, row, f"its candidates are sorted by {order}")
                 continue
             mean = self._sums[key] / total
@@ -215,7 +213,7 @@ class Orders:
                 "order": order,
                 "length": size,
                 "lists": total,
-                "sorted": len(self._sorted[split, order, size]),
+                "sorted": self._sorted[split, order, size],
                 "mean_rank_correlation": round(self._sums[split, order, size] / total, 4),
             }
             for (split, order, size), total in sorted(self._lists.items())
