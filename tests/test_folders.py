@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from instructrec.errors import FolderError
+from instructrec.errors import FolderError, WrongFolderError
 from instructrec.folders import new_folder, read_manifest, verify
 
 
@@ -113,3 +113,48 @@ def test_what_is_no_model_folder_is_refused_in_one_line(
         read_manifest(tmp_path / path, "model")
     assert "\n" not in str(raised.value)
     assert raised.value.exit_code == code
+
+
+def test_a_kill_between_the_two_renames_of_a_replacement_loses_neither_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "folder"
+    for text in ("first", "second"):
+        with new_folder(target, "report", command="test", replace=True) as draft:
+            (draft.path / "a.txt").write_text(text)
+    whole = Path.replace
+
+    def killed(self: Path, other: Path) -> Path:
+        if self.name.endswith(".part") and other == target:
+            raise KeyboardInterrupt
+        return whole(self, other)
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        new_folder(target, "report", command="test", replace=True, resume=True) as draft,
+    ):
+        (draft.path / "a.txt").write_text("third")
+    monkeypatch.undo()
+    assert not target.exists()
+    with (
+        pytest.raises(WrongFolderError, match="exists already"),
+        new_folder(target, "report", command="test"),
+    ):
+        pass
+    assert (target / "a.txt").read_text() == "second"
+    with new_folder(target, "report", command="test", replace=True, resume=True) as draft:
+        assert (draft.path / "a.txt").read_text() == "third"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder"]
+    assert sorted(path.name for path in target.iterdir()) == ["a.txt", "manifest.json"]
+
+
+def test_what_another_version_left_is_not_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(KeyboardInterrupt), new_folder(tmp_path / "f", "x", command="t") as draft:
+        (draft.path / "half").touch()
+        raise KeyboardInterrupt
+    monkeypatch.setattr("instructrec.folders.version", lambda _: "9.9.9")
+    with new_folder(tmp_path / "f", "x", command="t", resume=True) as draft:
+        assert not (draft.path / "half").exists()

@@ -122,13 +122,16 @@ def new_folder(
             that no stage of ours made.
     """
     made_by = identity(kind, settings or {}, seed, inputs or {})
+    _bring_back(target)
     _check_target(target, replace)
     part = target.with_name(f".{target.name}.part")
     mark = part / _MARK
-    if part.exists() and not (resume and mark.is_file() and read_json(mark) == made_by):
+    # Another version may do the same work in another way: what it left is not gone on with.
+    begun = {**made_by, "instructrec": _versions().get("instructrec")}
+    if part.exists() and not (resume and mark.is_file() and read_json(mark) == begun):
         shutil.rmtree(part)
     part.mkdir(parents=True, exist_ok=True)
-    write_json(mark, made_by)
+    write_json(mark, begun)
     draft = Draft(part)
     yield draft
     manifest = {
@@ -140,9 +143,9 @@ def new_folder(
         "files": _hashes(part),
     }
     write_json(part / MANIFEST, manifest)
-    # Last of all, so that what takes long above can be resumed as well.
-    mark.unlink()
     _swap(part, target)
+    # Last of all, so that whatever was stopped before can be gone on with.
+    (target / _MARK).unlink()
 
 
 def _check_target(target: Path, replace: bool) -> None:
@@ -156,6 +159,13 @@ def _check_target(target: Path, replace: bool) -> None:
         )
     if not replace:
         raise WrongFolderError(f"{target} exists already", "Name another folder or add --replace")
+
+
+def _bring_back(target: Path) -> None:
+    """Put a folder back that was about to give way when it was stopped (see `_swap`)."""
+    old = target.with_name(f".{target.name}.old")
+    if old.exists() and not target.exists():
+        old.replace(target)
 
 
 def _swap(part: Path, target: Path) -> None:
