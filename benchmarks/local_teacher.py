@@ -5,7 +5,7 @@ Example:
 
 Asks for both intentions of real reviews (I1 and I1*), once each, and reads the answers as a corpus
 would: `usable` passed every check of docs/teachers.md. Asking again with the fault named, at most
-twice as a corpus build does, is `--again 2`. What came back is written to --out, for reading by eye.
+twice as a corpus build does, is `--again 2`. What came back goes to --out, for reading by eye.
 """
 
 from __future__ import annotations

@@ -317,7 +317,9 @@ def test_users_and_lists_of_a_file_choose_who_is_asked(run: Path, tmp_path: Path
         "1 + 9 uniform, seed 0": 3,
         "1 + the first 5 in hard.csv, history dropped": 2,
     }
-    assert any("nothing of ours was fitted or chosen on such lists" in note for note in report.notes)
+    assert any(
+        "nothing of ours was fitted or chosen on such lists" in note for note in report.notes
+    )
     looked = "chosen on validation requests of all users"
     assert any(looked in note for note in report.notes)
     first = evaluate_run(run, [HISTORY], tmp_path / "few", limit=7, spread_users=0)
