@@ -24,7 +24,7 @@ from instructrec import folders
 from instructrec.data.dataset import Dataset, Span
 from instructrec.errors import DataError, FolderError
 from instructrec.folders import MANIFEST, sha256
-from instructrec.instructions import annotate
+from instructrec.instructions import annotate, partitions
 from instructrec.instructions.builder import CorpusConfig, build_corpus
 from instructrec.instructions.corpus import Corpus
 from instructrec.instructions.diversify import DiversityRates
@@ -392,3 +392,13 @@ def test_an_empty_split_reads_as_no_rows(dataset: Dataset, tmp_path: Path) -> No
 def test_a_split_without_rows_for_training_is_an_error(dataset: Dataset, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no training row"):
         build_corpus(dataset, Echo(), tmp_path / "c", CorpusConfig(rates={}))
+
+
+def test_a_disk_that_is_full_keeps_no_halves(tmp_path: Path) -> None:
+    def fills(path: Path) -> None:
+        path.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        partitions._put(tmp_path / "00000.parquet", fills)
+    assert not list(tmp_path.iterdir())

@@ -203,7 +203,7 @@ class OnRay:
                 yield ray.get(done[0])
             except ray.exceptions.RayTaskError as error:
                 raise (error.cause or error) from None
-            except ray.exceptions.WorkerCrashedError:
+            except ray.exceptions.RayError:  # A worker or its machine died, or had no memory.
                 raise _died(TRIES) from None
 
 

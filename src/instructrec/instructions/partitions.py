@@ -239,8 +239,12 @@ def _put(path: Path, write: Callable[[Path], Any]) -> None:
     """Write a file under a name of its own, then rename it: two writers cannot mix."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    write(part)
-    part.replace(path)
+    try:
+        write(part)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)  # A full disk has no room for halves.
+        raise
 
 
 def _write_rows(task: Task) -> Counts:

@@ -204,3 +204,9 @@ def test_the_pages_keys_answer_and_go_back(page: JudgePage, tmp_path: Path) -> N
     assert next(iter(read_judged(page.sheet.path).values()))[1] == {
         "own": True, "knowledge": True
     }  # fmt: skip
+
+
+def test_a_number_beyond_all_questions_is_answered_with_the_first_open_one(page: JudgePage) -> None:
+    _, first = _ask(page, "GET", "/step")
+    status, step = _ask(page, "GET", f"/step?at={'9' * 5000}")
+    assert (status, step) == (200, first)

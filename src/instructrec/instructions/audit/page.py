@@ -46,6 +46,8 @@ class JudgePage(ThreadingHTTPServer):
                 f"port {port} cannot be used ({error.strerror})", "Name another with --port"
             ) from None
         self.hosts = {f"{name}:{self.server_port}" for name in (HOST, "localhost")}
+        if self.server_port == 80:  # Browsers leave it out.
+            self.hosts |= {HOST, "localhost"}
 
     @property
     def url(self) -> str:
@@ -67,7 +69,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(HTTPStatus.OK, page.read_bytes(), "text/html; charset=utf-8")
         elif parts.path == "/step":
             at = parse_qs(parts.query).get("at", [""])[0]
-            first = int(at) if at.isdecimal() else self.server.sheet.first_open()
+            first = int(at) if at.isdecimal() and len(at) < 10 else self.server.sheet.first_open()
             self._tell(self.server.sheet.step(first))
         else:
             self._refuse(HTTPStatus.NOT_FOUND, "there is no such page")
