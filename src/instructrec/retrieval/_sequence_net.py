@@ -14,6 +14,22 @@ _FLOATS = 2**23
 _INIT = 0.02
 
 
+def attention(width: int, layers: int, heads: int, dropout: float) -> nn.ModuleList:
+    """Layers of attention over (n, places, width) states, normed before each part."""
+    return nn.ModuleList(
+        nn.TransformerEncoderLayer(
+            width,
+            heads,
+            4 * width,
+            dropout,
+            activation="gelu",
+            batch_first=True,
+            norm_first=True,
+        )
+        for _ in range(layers)
+    )
+
+
 class SequenceNet(nn.Module):
     """SASRec whose item vector is an id vector plus a linear map of a frozen text vector.
 
@@ -32,18 +48,7 @@ class SequenceNet(nn.Module):
         self.ids = nn.Parameter(torch.randn(items, width) * _INIT)
         self.positions = nn.Parameter(torch.randn(config.max_history, width) * _INIT)
         self.text = nn.Linear(text_dimensions, width, bias=False) if text_dimensions else None
-        self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(
-                width,
-                config.heads,
-                4 * width,
-                config.dropout,
-                activation="gelu",
-                batch_first=True,
-                norm_first=True,
-            )
-            for _ in range(config.layers)
-        )
+        self.layers = attention(width, config.layers, config.heads, config.dropout)
         self.norm = nn.LayerNorm(width)
 
     def item_vectors(self, texts: Tensor | None, rows: Tensor | None = None) -> Tensor:

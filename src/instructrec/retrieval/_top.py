@@ -9,6 +9,9 @@ import numpy as np
 from instructrec.data.catalogue import Catalogue
 from instructrec.protocols import Filters, Rows, Scores
 
+_FLOATS = 2**24
+"""Floats of candidates' vectors that are held at once."""
+
 
 def gather(scores: Scores, candidates: Rows) -> Scores:
     """Pick the candidates' scores.
@@ -23,6 +26,28 @@ def gather(scores: Scores, candidates: Rows) -> Scores:
     lines = np.zeros(1, dtype=np.int64) if len(scores) == 1 else np.arange(len(candidates))
     picked = scores[lines[:, None], np.maximum(candidates, 0)]
     return np.where(candidates < 0, np.float32("-inf"), picked).astype(np.float32)
+
+
+def products(vectors: Scores, wanted: Scores, candidates: Rows) -> Scores:
+    """The inner products of requests and their candidates.
+
+    Args:
+        vectors: (items, dimensions), rows by catalogue.
+        wanted: (n, dimensions).
+        candidates: (n, candidates) catalogue rows, -1 where a list is shorter.
+
+    Returns:
+        (n, candidates) float32, ``-inf`` where the candidate is -1.
+    """
+    scores = np.empty(candidates.shape, dtype=np.float32)
+    step = max(_FLOATS // max(candidates.shape[1] * vectors.shape[1], 1), 1)
+    for start in range(0, len(candidates), step):
+        rows = candidates[start : start + step]
+        items = vectors[np.maximum(rows, 0)]
+        # Summed in the same order wherever a candidate stands, so that equal vectors tie.
+        found = np.einsum("ncd,nd->nc", items, wanted[start : start + step])
+        scores[start : start + step] = np.where(rows < 0, np.float32("-inf"), found)
+    return scores
 
 
 def top_rows(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -47,6 +47,24 @@ class Batches(Protocol):
     def epoch(self, epoch: int) -> Sequence[NDArray[np.int64]]:
         """The batches of an epoch, in order."""
         ...
+
+
+def parts_of(net: torch.nn.Module) -> dict[str, NDArray[Any]]:
+    """A net's weights as they are stored; its items' id vectors are kept apart."""
+    return {
+        f"net.{name}": np.ascontiguousarray(value.detach().numpy())
+        for name, value in net.state_dict().items()
+        if name != "ids"
+    }
+
+
+def net_of(arrays: Mapping[str, NDArray[Any]]) -> dict[str, torch.Tensor]:
+    """What `parts_of` stored, as a net takes it."""
+    return {
+        name.removeprefix("net."): torch.from_numpy(value)
+        for name, value in arrays.items()
+        if name.startswith("net.")
+    }
 
 
 class Learner(Protocol):

@@ -9,7 +9,7 @@ import numpy as np
 from instructrec.data.catalogue import Catalogue
 from instructrec.instructions.schema import Instruction
 from instructrec.protocols import Filters, Rows, Scores
-from instructrec.retrieval._top import gather
+from instructrec.retrieval._top import gather, products
 from instructrec.retrieval._words import is_latin
 from instructrec.retrieval.encoder import TextEncoder, Vectors
 from instructrec.retrieval.search import VectorSearch
@@ -22,8 +22,6 @@ RECENT = 10
 DECAY = 0.8
 """What an item of the history weighs against the one taken after it."""
 _CHUNK = 256
-_FLOATS = 2**24
-"""Floats of candidates' vectors that are held at once."""
 _KEPT = 4096
 """Texts whose vectors are kept, because retrieval and ranking ask for the same ones."""
 
@@ -49,19 +47,11 @@ class _ByVector:
     def score(self, instructions: Sequence[Instruction], candidates: Rows) -> Scores:
         """See `instructrec.protocols.Scorer.score`; cosines, from -1 to 1."""
         wanted = self.requests(instructions)
-        count, width = candidates.shape
+        if 4 * candidates.shape[1] <= len(self.catalogue):
+            return products(self.vectors, wanted, candidates)
         scores = np.empty(candidates.shape, dtype=np.float32)
-        if 4 * width > len(self.catalogue):
-            for chunk, everything in self._chunks(wanted):
-                scores[chunk] = gather(everything, candidates[chunk])
-            return scores
-        step = max(_FLOATS // max(width * self.vectors.shape[1], 1), 1)
-        for start in range(0, count, step):
-            rows = candidates[start : start + step]
-            items = self.vectors[np.maximum(rows, 0)]
-            # Summed in the same order wherever a candidate stands, so that equal texts tie.
-            cosines = np.einsum("ncd,nd->nc", items, wanted[start : start + step])
-            scores[start : start + step] = np.where(rows < 0, np.float32("-inf"), cosines)
+        for chunk, everything in self._chunks(wanted):
+            scores[chunk] = gather(everything, candidates[chunk])
         return scores
 
     def retrieve(

@@ -28,7 +28,8 @@ from instructrec.retrieval import encoder as encoders
 from instructrec.retrieval._sequence_batches import Batches, latest
 from instructrec.retrieval._sequence_net import SequenceNet
 from instructrec.retrieval._sequence_training import Updater, Validate
-from instructrec.retrieval._training import Trainer
+from instructrec.retrieval._top import products
+from instructrec.retrieval._training import Trainer, net_of, parts_of
 from instructrec.retrieval.dense import ItemVectors
 from instructrec.retrieval.encoder import TextEncoder, Vectors
 from instructrec.retrieval.search import VectorSearch
@@ -39,8 +40,6 @@ WEIGHTS = "sequential.safetensors"
 ITEMS = "items.parquet"
 ABOUT = "sequential.json"
 _CHUNK = 256
-_FLOATS = 2**24
-"""Floats of candidates' vectors that are held at once."""
 
 
 class Sequential:
@@ -162,16 +161,7 @@ class Sequential:
 
     def score(self, instructions: Sequence[Instruction], candidates: Rows) -> Scores:
         """See `instructrec.protocols.Scorer.score`; logits, reads ``preference.history_ids``."""
-        wanted = self.requests(instructions)
-        scores = np.empty(candidates.shape, dtype=np.float32)
-        step = max(_FLOATS // max(candidates.shape[1] * self.vectors.shape[1], 1), 1)
-        for start in range(0, len(candidates), step):
-            rows = candidates[start : start + step]
-            items = self.vectors[np.maximum(rows, 0)]
-            # Summed in the same order wherever a candidate stands, so that equal vectors tie.
-            logits = np.einsum("ncd,nd->nc", items, wanted[start : start + step])
-            scores[start : start + step] = np.where(rows < 0, np.float32("-inf"), logits)
-        return scores
+        return products(self.vectors, self.requests(instructions), candidates)
 
     def retrieve(
         self, instructions: Sequence[Instruction], k: int, filters: Sequence[Filters] | None = None
@@ -182,12 +172,7 @@ class Sequential:
     def save(self, folder: Path) -> None:
         """Write weights, the items' vectors, which item and text each is of, and the settings."""
         folder.mkdir(parents=True, exist_ok=True)
-        weights = {
-            f"net.{name}": np.ascontiguousarray(value.detach().numpy())
-            for name, value in self.net.state_dict().items()
-            if name != "ids"
-        }
-        save_file({**weights, "ids": self.ids, "texts": self.texts}, folder / WEIGHTS)
+        save_file({**parts_of(self.net), "ids": self.ids, "texts": self.texts}, folder / WEIGHTS)
         texts = [stable_hash(text) for text in self.catalogue.texts]
         frame = pl.DataFrame({"item_id": self.catalogue.item_ids, "text": texts})
         frame.write_parquet(folder / ITEMS, compression="zstd")
@@ -213,13 +198,8 @@ class Sequential:
         about, arrays, frame = _read(folder)
         config = SequentialConfig(**about["config"])
         net = SequenceNet(config, 0, about["text_dimensions"])
-        weights = {
-            name.removeprefix("net."): torch.from_numpy(value)
-            for name, value in arrays.items()
-            if name.startswith("net.")
-        }
         try:
-            net.load_state_dict({**weights, "ids": net.ids.detach()})
+            net.load_state_dict({**net_of(arrays), "ids": net.ids.detach()})
         except RuntimeError as error:
             raise _damaged(folder) from error
         rows = catalogue.rows(frame["item_id"].to_list())

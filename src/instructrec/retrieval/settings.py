@@ -48,6 +48,19 @@ class TrainingConfig(BaseModel):
         return self
 
 
+def check_heads(dimensions: int, heads: int) -> None:
+    """Refuse a width that heads cannot share.
+
+    Raises:
+        UsageError: It is no multiple of them.
+    """
+    if dimensions % heads:
+        raise UsageError(
+            f"{dimensions} dimensions cannot be shared by {heads} heads",
+            "Take a multiple of the heads",
+        )
+
+
 class SequentialConfig(TrainingConfig):
     """What decides a sequential retriever.
 
@@ -82,11 +95,7 @@ class SequentialConfig(TrainingConfig):
 
     @model_validator(mode="after")
     def _whole_heads(self) -> Self:
-        if self.dimensions % self.heads:
-            raise UsageError(
-                f"{self.dimensions} dimensions cannot be shared by {self.heads} heads",
-                "Take a multiple of the heads",
-            )
+        check_heads(self.dimensions, self.heads)
         return self
 
 

@@ -15,7 +15,7 @@ from instructrec.evaluation.baselines._next_item import HistoryNet, HistoryRival
 from instructrec.evaluation.baselines._texts import Bag
 from instructrec.evaluation.baselines.settings import BERT4RecConfig, RivalConfig
 from instructrec.protocols import Rows
-from instructrec.retrieval._sequence_net import cross_entropy
+from instructrec.retrieval._sequence_net import attention, cross_entropy
 
 
 class ClozeNet(HistoryNet):
@@ -33,18 +33,7 @@ class ClozeNet(HistoryNet):
         self.mask = nn.Parameter(torch.randn(width) * 0.02)
         # Counted from the end, which is where the mask stands when it is used.
         self.positions = nn.Parameter(torch.randn(config.max_history + 1, width) * 0.02)
-        self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(
-                width,
-                config.heads,
-                4 * width,
-                config.dropout,
-                activation="gelu",
-                batch_first=True,
-                norm_first=True,
-            )
-            for _ in range(config.layers)
-        )
+        self.layers = attention(width, config.layers, config.heads, config.dropout)
         self.norm = nn.LayerNorm(width)
         self.head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width))
 

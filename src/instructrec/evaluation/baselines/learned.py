@@ -27,7 +27,8 @@ from instructrec.instructions.schema import Instruction
 from instructrec.protocols import SILENT, Filters, Progress, Rows, Scores
 from instructrec.retrieval._sequence_batches import latest
 from instructrec.retrieval._sequence_training import Descent
-from instructrec.retrieval._training import Batches, Trainer
+from instructrec.retrieval._top import products
+from instructrec.retrieval._training import Batches, Trainer, net_of, parts_of
 from instructrec.retrieval.dense import said_in
 from instructrec.retrieval.encoder import Vectors
 from instructrec.retrieval.search import VectorSearch
@@ -37,8 +38,6 @@ WEIGHTS = "rival.safetensors"
 ITEMS = "items.parquet"
 ABOUT = "rival.json"
 _CHUNK = 256
-_FLOATS = 2**24
-"""Floats of candidates' vectors that are held at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,16 +241,7 @@ class Learned(ABC):
 
     def score(self, instructions: Sequence[Instruction], candidates: Rows) -> Scores:
         """See `instructrec.protocols.Scorer.score`."""
-        wanted = self.wanted(instructions)
-        scores = np.empty(candidates.shape, dtype=np.float32)
-        step = max(_FLOATS // max(candidates.shape[1] * self.vectors.shape[1], 1), 1)
-        for start in range(0, len(candidates), step):
-            rows = candidates[start : start + step]
-            items = self.vectors[np.maximum(rows, 0)]
-            # Summed in the same order wherever a candidate stands, so that equal vectors tie.
-            logits = np.einsum("ncd,nd->nc", items, wanted[start : start + step])
-            scores[start : start + step] = np.where(rows < 0, np.float32("-inf"), logits)
-        return scores
+        return products(self.vectors, self.wanted(instructions), candidates)
 
     def retrieve(
         self, instructions: Sequence[Instruction], k: int, filters: Sequence[Filters] | None = None
@@ -262,12 +252,8 @@ class Learned(ABC):
     def save(self, folder: Path) -> None:
         """Write weights, the items' vectors and the settings."""
         folder.mkdir(parents=True, exist_ok=True)
-        weights = {
-            f"net.{name}": np.ascontiguousarray(value.detach().numpy())
-            for name, value in self.net.state_dict().items()
-            if name != "ids"
-        }
-        save_file({**weights, "items": np.ascontiguousarray(self.vectors)}, folder / WEIGHTS)
+        items = np.ascontiguousarray(self.vectors)
+        save_file({**parts_of(self.net), "items": items}, folder / WEIGHTS)
         frame = pl.DataFrame({"item_id": self.catalogue.item_ids})
         frame.write_parquet(folder / ITEMS, compression="zstd")
         write_json(folder / ABOUT, self.about)
@@ -284,11 +270,7 @@ class Learned(ABC):
             arrays: dict[str, NDArray[Any]] = load_file(folder / WEIGHTS)
             item_ids = pl.read_parquet(folder / ITEMS)["item_id"].to_list()
             net = cls.make_net(cls.config_type(**about["config"]), None)
-            weights = {
-                name.removeprefix("net."): torch.from_numpy(value)
-                for name, value in arrays.items()
-                if name.startswith("net.")
-            }
+            weights = net_of(arrays)
             if "ids" in net.state_dict():
                 weights["ids"] = net.state_dict()["ids"]
             net.load_state_dict(weights)

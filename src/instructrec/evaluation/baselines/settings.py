@@ -6,8 +6,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from instructrec.errors import UsageError
-from instructrec.retrieval.settings import TrainingConfig
+from instructrec.retrieval.settings import TrainingConfig, check_heads
 
 
 class Budget(BaseModel):
@@ -67,11 +66,7 @@ class AttentionConfig(RivalConfig):
 
     @model_validator(mode="after")
     def _whole_heads(self) -> Self:
-        if self.dimensions % self.heads:
-            raise UsageError(
-                f"{self.dimensions} dimensions cannot be shared by {self.heads} heads",
-                "Take a multiple of the heads",
-            )
+        check_heads(self.dimensions, self.heads)
         return self
 
 

@@ -17,7 +17,7 @@ from instructrec.evaluation.baselines.base import Input, Material
 from instructrec.evaluation.baselines.learned import Asked, Learned, Learner, RivalNet, as_asked
 from instructrec.evaluation.baselines.settings import RivalConfig, TEMConfig
 from instructrec.protocols import Rows
-from instructrec.retrieval._sequence_net import cross_entropy
+from instructrec.retrieval._sequence_net import attention, cross_entropy
 from instructrec.retrieval._sequence_training import compared
 from instructrec.retrieval._tower_pairs import PairBatches
 
@@ -41,18 +41,7 @@ class TEMNet(RivalNet):
         self.words = Bags(config.buckets, width)
         self.query = nn.Linear(width, width)
         self.positions = nn.Parameter(torch.randn(config.max_history + 1, width) * 0.02)
-        self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(
-                width,
-                config.heads,
-                4 * width,
-                config.dropout,
-                activation="gelu",
-                batch_first=True,
-                norm_first=True,
-            )
-            for _ in range(config.layers)
-        )
+        self.layers = attention(width, config.layers, config.heads, config.dropout)
         self.norm = nn.LayerNorm(width)
 
     def item_vectors(self, which: Tensor | None = None) -> Tensor:
